@@ -1,0 +1,115 @@
+# The control panel. `make` alone prints every target.
+#
+#   PROFILE=smoke|quick|paper   how big (default quick)        SEEDS=1-10    seeds instead of the profile's
+#   DEVICE=cpu|cuda             where (default cpu)            JOBS=2        runs at a time (default: one per core)
+#   TORCH_BACKEND=cpu           skip PyTorch's CUDA wheels     PYTHON=...    the interpreter to build with
+#   WANDB_MODE=online|offline   mirror the logs to wandb       PYTEST_ARGS   more words for pytest
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.SUFFIXES:
+
+PAPERS := $(patsubst %/pyproject.toml,%,$(wildcard pola/pyproject.toml loqa/pyproject.toml iqflow/pyproject.toml \
+            stackelberg/pyproject.toml marlhf/pyproject.toml))
+FIGURES := $(foreach paper,$(PAPERS),$(patsubst $(paper)/figures/%.toml,$(paper)-%,$(wildcard $(paper)/figures/*.toml)))
+PROFILE ?= quick
+SEEDS ?=
+DEVICE ?= cpu
+JOBS ?=
+PYTHON ?=
+PYTEST_ARGS ?=
+BUILD_IMAGE ?= docker build
+IMAGE_ARGS ?=
+export DEVICE PYTHON TORCH_BACKEND
+
+suffix := $(if $(filter cuda,$(DEVICE)),-cuda)
+python_of = .venv/$(1)$(suffix)/bin/python
+boot := $(or $(PYTHON),$(shell command -v python3.11 || command -v python3 || echo python3))
+environment = $(boot) common/environment.py $(1)
+options = --profile $(PROFILE) --device $(DEVICE) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(JOBS),--jobs $(JOBS))
+figures = $(call python_of,$(1)) -m common.figures
+
+.PHONY: help
+help: ## this list
+	@echo "Start with:  make reproduce-pola-fig3   (reproduces a figure)"
+	@echo "             make test                  (passes the tests)"
+	@echo; echo "Figures (plan-... shows what a figure would run, figure-... redraws the published data):"
+	@for toml in $(foreach paper,$(PAPERS),$(wildcard $(paper)/figures/*.toml)); do \
+	  paper=$${toml%%/*}; figure=$$(basename $$toml .toml); \
+	  printf '  %-38s %s\n' "reproduce-$$paper-$$figure" "$$(sed -n 's/^title = "\(.*\)"$$/\1/p' $$toml)"; done
+	@echo; echo "One paper (now: $(PAPERS)):"
+	@printf '  %-38s %s\n' \
+	  "reproduce-PAPER" "all its figures" \
+	  "plan-PAPER, plan-PAPER-FIGURE" "what would run, what is cached, how long it takes; runs nothing" \
+	  "test-PAPER" "its tests and those of common/" \
+	  "smoke-PAPER" "all its figures at smoke size" \
+	  "bench-PAPER" "its speed as ratios to the original's" \
+	  "image-PAPER" "its Docker image" \
+	  "lock-PAPER" "resolve its dependencies anew into requirements.lock" \
+	  "publish-PAPER-FIGURE" "copy a finished figure to published/" \
+	  "clean-PAPER" "remove its results and environment"
+	@echo; echo "Everything:"
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1 \2/p' Makefile | while read -r target text; do printf '  %-38s %s\n' "$$target" "$$text"; done
+	@echo; echo "Variables:"; sed -n 's/^#   //p' Makefile | sed 's/^/  /'
+
+# --- every paper -----------------------------------------------------------------------------------------------
+
+define paper_rules
+.PHONY: env-$(1) reproduce-$(1) plan-$(1) test-$(1) smoke-$(1) lock-$(1) image-$(1) clean-$(1) bench-$(1)
+env-$(1):
+	@$$(call environment,$(1))
+reproduce-$(1): env-$(1)
+	@$$(call figures,$(1)) reproduce $(1) $$(options)
+plan-$(1): env-$(1)
+	@$$(call figures,$(1)) plan $(1) $$(options)
+test-$(1): env-$(1)
+	@$$(call python_of,$(1)) -m pytest tests/common tests/$(1) $$(PYTEST_ARGS)
+smoke-$(1): env-$(1)
+	@$$(call figures,$(1)) reproduce $(1) $$(options) --profile smoke
+bench-$(1): env-$(1)
+	@for file in $(1)/benchmarks/*.py; do echo "== $$$$file"; $$(call python_of,$(1)) $$$$file || exit; done
+lock-$(1):
+	@$$(boot) common/environment.py lock $(1)
+image-$(1):
+	$$(BUILD_IMAGE) -f docker/Dockerfile $$(IMAGE_ARGS) --build-arg PAPER=$(1) --build-arg DEVICE=$$(DEVICE) \
+	  --build-arg REVISION=$$$$(git rev-parse HEAD) \
+	  --build-arg LOCK_HASH=$$$$(sha256sum $(1)/requirements.lock | cut -d' ' -f1) --tag opponent-shaping-$(1):$$(DEVICE) .
+clean-$(1):
+	rm -rf results/$(1) .venv/$(1) .venv/$(1)-cuda
+endef
+$(foreach paper,$(PAPERS),$(eval $(call paper_rules,$(paper))))
+
+# --- every figure ----------------------------------------------------------------------------------------------
+
+# $(1) is pola-fig3: the paper is what stands before the first dash, the figure what stands after it.
+paper_of = $(firstword $(subst -, ,$(1)))
+figure_of = $(patsubst $(paper_of)-%,%,$(1))
+define figure_rules
+.PHONY: reproduce-$(1) plan-$(1) figure-$(1) publish-$(1)
+reproduce-$(1): env-$$(call paper_of,$(1))
+	@$$(call figures,$$(call paper_of,$(1))) reproduce $$(call paper_of,$(1)) $$(call figure_of,$(1)) $$(options)
+plan-$(1): env-$$(call paper_of,$(1))
+	@$$(call figures,$$(call paper_of,$(1))) plan $$(call paper_of,$(1)) $$(call figure_of,$(1)) $$(options)
+figure-$(1): env-$$(call paper_of,$(1))
+	@$$(call figures,$$(call paper_of,$(1))) figure $$(call paper_of,$(1)) $$(call figure_of,$(1))
+publish-$(1): env-$$(call paper_of,$(1))
+	@$$(call figures,$$(call paper_of,$(1))) publish $$(call paper_of,$(1)) $$(call figure_of,$(1)) $$(options)
+endef
+$(foreach figure,$(FIGURES),$(eval $(call figure_rules,$(figure))))
+
+# --- everything ------------------------------------------------------------------------------------------------
+
+.PHONY: reproduce test smoke lint verdict clean
+reproduce: ## every figure of every paper
+	@worst=0; for paper in $(PAPERS); do $(MAKE) --no-print-directory reproduce-$$paper; code=$$?; \
+	  [ $$code -gt $$worst ] && worst=$$code; done; exit $$worst
+test: $(addprefix env-,$(PAPERS)) ## the whole test suite, each paper's in its own environment
+	@first=tests/common; for paper in $(PAPERS); do \
+	  $(call python_of,$$paper) -m pytest $$first tests/$$paper $(PYTEST_ARGS) || exit; first=; done
+smoke: $(addprefix smoke-,$(PAPERS)) ## every figure at smoke size, seconds each
+lint: env-pola ## style and imports of the whole tree
+	@$(call python_of,pola) -m ruff check . && $(call python_of,pola) -m ruff format --check .
+verdict: env-pola ## one table and results/index.html over whatever has been run
+	@$(call figures,pola) verdict
+clean: ## remove every result and environment
+	rm -rf results .venv

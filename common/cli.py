@@ -1,0 +1,83 @@
+"""Command lines: strict flags, errors of one line, seed lists."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import errno
+import re
+import sys
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+_REASONS = {
+    errno.ENOSPC: "no space left on the disk; free some and run the same command again, nothing is lost",
+    errno.EDQUOT: "the disk quota is used up; free some and run the same command again, nothing is lost",
+    errno.EROFS: "the folder is read-only; choose a folder that can be written",
+    errno.EACCES: "permission denied; choose a folder that can be written",
+    errno.ENOTDIR: "a file stands where a folder is needed; move it away or choose another folder",
+}
+
+
+class UserError(Exception):
+    """Something the person at the keyboard can mend; its text names what is wrong and what would be right."""
+
+
+class StrictParser(argparse.ArgumentParser):
+    """An argument parser without abbreviations whose errors are one line on stderr and exit code 2."""
+
+    def __init__(self, *args, **kwargs):
+        kwargs.setdefault("formatter_class", argparse.ArgumentDefaultsHelpFormatter)
+        super().__init__(*args, allow_abbrev=False, **kwargs)
+
+    def error(self, message: str) -> NoReturn:
+        known = [option for action in self._actions for option in action.option_strings]
+        unknown = re.match(r"unrecognized arguments: (--[^\s=]+)", message)
+        if unknown:
+            close = difflib.get_close_matches(unknown[1], known, n=1)
+            hint = f"did you mean {close[0]}?" if close else "--help lists every flag"
+            message = f"unknown flag {unknown[1]}; {hint}"
+        self.exit(2, f"{self.prog}: {message}\n")
+
+
+def parse_seeds(text: str) -> tuple[int, ...]:
+    """Read a seed list such as ``1-10`` or ``1,3,7-9``.
+
+    Raises:
+        UserError: the text is empty, repeats a seed or is not of that form.
+    """
+    seeds: list[int] = []
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*(\d+)(?:-(\d+))?\s*", part)
+        first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
+        if last < first:
+            raise UserError(
+                f"seeds {text!r} can't be read at {part.strip()!r}; write for example 1-10 or 1,3,7-9"
+            )
+        seeds.extend(range(first, last + 1))
+    if len(set(seeds)) != len(seeds):
+        raise UserError(f"seeds {text!r} name a seed twice")
+    return tuple(seeds)
+
+
+def run_main(
+    body: Callable[[Sequence[str] | None], int], argv: Sequence[str] | None = None, *, program: str
+) -> int:
+    """Run a program's body and turn what a person can mend into one line on stderr and exit code 2.
+
+    Ctrl-C gives 130. Anything else is a defect of ours and keeps its traceback.
+    """
+    try:
+        return body(argv)
+    except UserError as error:
+        reason = str(error)
+    except OSError as error:
+        if error.errno not in _REASONS and not isinstance(error, FileNotFoundError):
+            raise
+        what = _REASONS.get(error.errno, "no such file or folder")
+        reason = f"{error.filename}: {what}" if error.filename else what
+    except KeyboardInterrupt:
+        print(f"{program}: stopped; run the same command again to go on where it was", file=sys.stderr)
+        return 130
+    print(f"{program}: {' '.join(reason.split())}", file=sys.stderr)
+    return 2

@@ -1,0 +1,67 @@
+import errno
+
+import pytest
+
+from common.cli import StrictParser, UserError, parse_seeds, run_main
+
+
+@pytest.mark.parametrize(
+    ("text", "seeds"), [("1-4", (1, 2, 3, 4)), ("7", (7,)), ("1,3,7-9", (1, 3, 7, 8, 9)), (" 2 , 4", (2, 4))]
+)
+def test_seed_lists(text, seeds):
+    assert parse_seeds(text) == seeds
+
+
+@pytest.mark.parametrize("text", ["", "a", "4-1", "1,,2", "1-", "-3", "1,1", "1-3,2", "1.5"])
+def test_a_seed_list_that_does_not_parse_is_refused(text):
+    with pytest.raises(UserError, match="seed"):
+        parse_seeds(text)
+
+
+def _parser():
+    parser = StrictParser(prog="prog")
+    parser.add_argument("--outer_steps", type=int, default=1)
+    return parser
+
+
+@pytest.mark.parametrize(
+    ("argv", "says"),
+    [
+        (["--outer_step", "3"], "did you mean --outer_steps?"),
+        (["--zzz"], "unknown flag --zzz; --help lists every flag"),
+        (["--outer_steps", "three"], "invalid int value: 'three'"),
+    ],
+)
+def test_bad_flags_are_one_line_and_exit_code_2(argv, says, capsys):
+    with pytest.raises(SystemExit) as stop:
+        _parser().parse_args(argv)
+    error = capsys.readouterr().err
+    assert stop.value.code == 2
+    assert says in error and error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("problem", "says", "code"),
+    [
+        (UserError("cf is 3;\n write 1.33"), "prog: cf is 3; write 1.33\n", 2),
+        (OSError(errno.ENOSPC, "No space", "x/run.json"), "prog: x/run.json: no space left on the disk", 2),
+        (OSError(errno.EROFS, "Read-only", "x"), "the folder is read-only", 2),
+        (PermissionError(errno.EACCES, "denied", "x"), "permission denied", 2),
+        (KeyboardInterrupt(), "run the same command again", 130),
+    ],
+)
+def test_what_a_person_can_mend_is_one_line(problem, says, code, capsys):
+    def body(argv):
+        raise problem
+
+    assert run_main(body, [], program="prog") == code
+    error = capsys.readouterr().err
+    assert says in error and error.count("\n") == 1
+
+
+def test_a_defect_of_ours_keeps_its_traceback():
+    def body(argv):
+        raise KeyError("x")
+
+    with pytest.raises(KeyError):
+        run_main(body, [], program="prog")
