@@ -99,7 +99,7 @@ $(foreach figure,$(FIGURES),$(eval $(call figure_rules,$(figure))))
 
 # --- everything ------------------------------------------------------------------------------------------------
 
-.PHONY: reproduce test smoke lint verdict clean
+.PHONY: reproduce test smoke lint verdict readme clean
 reproduce: ## every figure of every paper
 	@worst=0; for paper in $(PAPERS); do $(MAKE) --no-print-directory reproduce-$$paper; code=$$?; \
 	  [ $$code -gt $$worst ] && worst=$$code; done; exit $$worst
@@ -111,5 +111,7 @@ lint: env-pola ## style and imports of the whole tree
 	@$(call python_of,pola) -m ruff check . && $(call python_of,pola) -m ruff format --check .
 verdict: env-pola ## one table and results/index.html over whatever has been run
 	@$(call figures,pola) verdict
+readme: env-pola ## write the table of the published figures into README.md
+	@$(call figures,pola) readme
 clean: ## remove every result and environment
 	rm -rf results .venv

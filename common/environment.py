@@ -18,7 +18,8 @@ NEEDED_GIB = 4
 
 
 def fail(message):
-    sys.exit("environment: " + message)
+    sys.stderr.write("environment: " + message + "\n")
+    sys.exit(2)
 
 
 def find_python():
@@ -120,8 +121,10 @@ def main(paper):
     target = os.path.join(ROOT, ".venv", name)
     stamp = os.path.join(target, "made-from")
     state = digest(paper, version, lock)
-    if os.path.exists(stamp) and open(stamp).read() == state:
-        return
+    if os.path.exists(stamp):
+        with open(stamp) as file:
+            if file.read() == state:
+                return
     if shutil.disk_usage(ROOT).free < NEEDED_GIB * 2**30:
         fail(
             "less than %d GiB of disk is free here, which %s's environment needs; free some and run it again"

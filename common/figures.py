@@ -352,7 +352,7 @@ def publish(figure: Figure) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = StrictParser(prog="figures", description="Plan, reproduce, draw and judge a paper's figures.")
-    parser.add_argument("action", choices=["plan", "reproduce", "figure", "publish", "verdict"])
+    parser.add_argument("action", choices=["plan", "reproduce", "figure", "publish", "readme", "verdict"])
     parser.add_argument("paper", nargs="?", help="one of the paper folders")
     parser.add_argument("figure", nargs="?", help="a figure of that paper; all of them when left out")
     parser.add_argument("--profile", default="quick", choices=PROFILES)
@@ -383,6 +383,11 @@ def _body(argv: Sequence[str] | None) -> int:
         print(report.markdown(found))
         print(f"page: {report.write(root / 'results')}")
         return verdicts.EXIT_CODES[verdicts.overall([verdict["status"] for verdict in found])]
+    if options.action == "readme":
+        readme = root / "README.md"
+        text = report.front_page(readme.read_text("utf-8"), root / "published")
+        checkpoints.write_atomically(readme, text.encode())
+        return 0
     if options.paper is None or not (root / options.paper / "figures").is_dir():
         raise UserError(f"no paper {options.paper!r} with figures in this repository")
     if options.jobs < 1:

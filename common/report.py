@@ -106,6 +106,32 @@ def _reached(verdict: Mapping[str, Any]) -> str:
     return f"{reached} of {len(verdict['claims'])}" if verdict["claims"] else "none judged"
 
 
+def front_page(readme: str, published: Path) -> str:
+    """The text of the README with the table of every published figure between its two markers."""
+    rows = [
+        "| figure | command | first claim: paper / ours | claims reached | verdict | time |",
+        "|" + " --- |" * 6,
+    ]
+    for path in sorted(Path(published).glob("*/*/verdict.json")):
+        verdict = json.loads(path.read_bytes())
+        where = f"published/{verdict['paper']}/{verdict['figure']}"
+        first = verdict["claims"][0] if verdict["claims"] else None
+        cells = [
+            f"[{verdict['paper']} {verdict['figure']}]({where}/figure.png)",
+            f"`{verdict['command']}`",
+            f"{first['text']}: {_paper(first)} / **{_measured(first)}**" if first else "none",
+            f"{_reached(verdict)} ([all]({where}/verdict.json))",
+            _status(verdict["status"]),
+            f"{duration(verdict['seconds'])} on one core"
+            if verdict["provenance"]["device"] == "cpu"
+            else f"{duration(verdict['seconds'])} on a GPU",
+        ]
+        rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    before, _, rest = readme.partition("<!-- figures:begin -->")
+    _, _, after = rest.partition("<!-- figures:end -->")
+    return before + "<!-- figures:begin -->\n" + "\n".join(rows) + "\n<!-- figures:end -->" + after
+
+
 def _status(status: str) -> str:
     return f"{SYMBOLS[status]} {status}"
 

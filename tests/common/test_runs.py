@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from common.cli import UserError
 from common.runs import RunFolder, RunSpec, source_digest, source_files
 
 SPEC = RunSpec("toy.py", {"lr": 0.1, "seed": 1}, "abc")
