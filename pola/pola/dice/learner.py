@@ -53,6 +53,11 @@ class PolicyTerms(NamedTuple):
 Play = Callable[[int | jax.Array, Params, Params], Trajectory]
 
 
+def norm(tree) -> jax.Array:
+    """Euclidean norm of all entries of a tree."""
+    return jnp.sqrt(sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(tree)))
+
+
 def code_table(env):
     """Table of distinct observations if the game's codes are one-hot, else None."""
     return env.distinct_observations() if env.codes_are_one_hot else None
@@ -208,9 +213,7 @@ def outer_gradient(config, env, me: Networks, other: Networks, reference: Params
     (shaping,) = pull_back(to_other)
     gradient = jax.tree.map(jnp.add, direct, shaping)
     shift = jax.tree.map(jnp.subtract, anticipated, other.policy)
-    diagnostics = Diagnostics(
-        divergence, value_loss, *map(optax.global_norm, (gradient, value_gradient, shaping, shift))
-    )
+    diagnostics = Diagnostics(divergence, value_loss, *map(norm, (gradient, value_gradient, shaping, shift)))
     return Networks(gradient, value_gradient), value_loss + policy_value, diagnostics
 
 

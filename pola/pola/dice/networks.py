@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pola.dice.recurrence import along_last, gru_scan, gru_states, matmul
+from pola.dice.recurrence import Gates, along_last, gru_scan, gru_states, matmul, recall
 
 Params = dict
 
@@ -44,23 +44,21 @@ def _dense(layer: Params, inputs: jax.Array) -> jax.Array:
     return matmul(inputs, layer["kernel"]) + along_last(layer["bias"], inputs)
 
 
-def input_gates(params: Params, observations: jax.Array) -> jax.Array:
-    """Input side of the three gates, [..., D] -> [..., 3H], in the order reset, update, candidate."""
+def input_gates(params: Params, observations: jax.Array) -> Gates:
+    """Input side of the three gates, [..., D] -> [..., H] each."""
     hidden = observations
     if "linear1" in params:
         hidden = nn.relu(_dense(params["linear1"], hidden))
     if "linear2" in params:
         hidden = _dense(params["linear2"], hidden)
     cell = params["GRUCell"]
-    kernel = jnp.concatenate([cell[name]["kernel"] for name in ("ir", "iz", "in")], axis=1)
-    bias = jnp.concatenate([cell[name]["bias"] for name in ("ir", "iz", "in")])
-    return matmul(hidden, kernel) + along_last(bias, hidden)
+    return Gates(*(_dense(cell[name], hidden) for name in ("ir", "iz", "in")))
 
 
-def recurrent_weights(params: Params) -> tuple[jax.Array, jax.Array]:
-    """Recurrent kernel [H, 3H] (reset, update, candidate) and the candidate's bias [H]."""
+def recurrent_weights(params: Params) -> tuple[Gates, jax.Array]:
+    """Recurrent kernels [H, H] and the candidate's bias [H]."""
     cell = params["GRUCell"]
-    return jnp.concatenate([cell[name]["kernel"] for name in ("hr", "hz", "hn")], axis=1), cell["hn"]["bias"]
+    return Gates(*(cell[name]["kernel"] for name in ("hr", "hz", "hn"))), cell["hn"]["bias"]
 
 
 def readout(params: Params, states: jax.Array) -> jax.Array:
@@ -68,7 +66,7 @@ def readout(params: Params, states: jax.Array) -> jax.Array:
     return _dense(params["linear_end"], states)
 
 
-def coded_gates(params: Params, codes: jax.Array, table: np.ndarray | None) -> jax.Array:
+def coded_gates(params: Params, codes: jax.Array, table: np.ndarray | None) -> Gates:
     """`input_gates` of a sequence.
 
     Args: `codes` [..., D] observations, or, with a `table` [S, D] of distinct observations, their one-hot
@@ -76,7 +74,7 @@ def coded_gates(params: Params, codes: jax.Array, table: np.ndarray | None) -> j
     """
     if table is None:
         return input_gates(params, codes)
-    return matmul(codes, input_gates(params, jnp.asarray(table)))
+    return recall(codes, input_gates(params, jnp.asarray(table)))
 
 
 def unroll(params: Params, codes: jax.Array, table=None, known: jax.Array | None = None) -> jax.Array:

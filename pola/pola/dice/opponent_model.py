@@ -3,7 +3,6 @@
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import optax
 from jax import lax
 
@@ -14,11 +13,10 @@ from pola.dice.rollout import Trajectory, sample
 
 
 class ModelLosses(NamedTuple):
-    """Before a step: cross-entropy of the opponent's actions, value loss, and the bootstrap values [B]."""
+    """Before a step, one number each: cross-entropy of the opponent's actions and value loss."""
 
     cross_entropy: jax.Array
     value_loss: jax.Array
-    end_value: jax.Array
 
 
 def model_optimisers(config) -> Networks:
@@ -28,11 +26,16 @@ def model_optimisers(config) -> Networks:
     defaults of flags that work.
     """
     make = optax.adam if config.optim == "adam" else optax.sgd
-    return Networks(make(config.model_lr_policy), make(config.model_lr_value))
+    return Networks(make(config.om_lr_p), make(config.om_lr_v))
 
 
-def model_gradients(config, env, model: Networks, path: Trajectory) -> tuple[Networks, ModelLosses]:
-    """Gradients of the model's two losses on one rollout, seen by its owner (`other` is who is modelled)."""
+def model_gradients(
+    config, env, model: Networks, path: Trajectory
+) -> tuple[Networks, ModelLosses, jax.Array]:
+    """Gradients of the model's two losses on one rollout, seen by its owner (`other` is who is modelled).
+
+    Returns: gradients, losses, and the model's values [B] of the final observation, the value loss's bootstrap.
+    """
 
     def mistake(policy):
         logprobs = policy_logprobs(env, policy, path.codes[:-1])
@@ -44,7 +47,7 @@ def model_gradients(config, env, model: Networks, path: Trajectory) -> tuple[Net
 
     surprise, policy_slope = jax.value_and_grad(mistake)(model.policy)
     (value_loss, end_value), value_slope = jax.value_and_grad(squared, has_aux=True)(model.value)
-    return Networks(policy_slope, value_slope), ModelLosses(surprise, value_loss, end_value)
+    return Networks(policy_slope, value_slope), ModelLosses(surprise, value_loss), end_value
 
 
 def fit(config, env, model: Networks, optimiser: Networks, me: Networks, other: Networks, role, key):
@@ -62,8 +65,8 @@ def fit(config, env, model: Networks, optimiser: Networks, me: Networks, other: 
 
         def step(carry, _):
             model, optimiser = carry
-            gradients, losses = model_gradients(config, env, model, path)
-            return descend(rules, model, gradients, optimiser), losses[:2]
+            gradients, losses, _ = model_gradients(config, env, model, path)
+            return descend(rules, model, gradients, optimiser), losses
 
         carry, losses = lax.scan(step, carry, length=config.opp_model_steps_per_batch)
         return carry, jax.tree.map(lambda path: path[-1], losses)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from pola.dice.networks import Params, input_gates, readout, recurrent_weights
-from pola.dice.recurrence import gru_step
+from pola.dice.recurrence import Gates, gru_step
 
 
 class Trajectory(NamedTuple):
@@ -37,20 +37,21 @@ class Trajectory(NamedTuple):
 class Player(NamedTuple):
     """A recurrent policy ready to play: what its step needs, computed once per rollout."""
 
-    rows: jax.Array  # [S, 3H] input side of the gates for every distinct observation of the game
-    weights: jax.Array  # [H, 3H]
+    rows: Gates  # [S, H] each: input side of the gates for every distinct observation of the game
+    weights: Gates  # [H, H] each
     bias: jax.Array  # [H]
     end: Params  # output layer
 
     def step(self, index: jax.Array, state: jax.Array, noise: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Observation numbers [B], hidden state [B, H], Gumbel noise [B, A] -> next state, actions [B]."""
-        state = gru_step(self.rows[index], state, self.weights, self.bias)
+        gates = Gates(*(rows[index] for rows in self.rows))
+        state = gru_step(gates, state, self.weights, self.bias)
         logits = readout({"linear_end": self.end}, state)
         return state, jnp.argmax(logits + noise, axis=-1).astype(jnp.int32)
 
     def start(self, batch: int) -> jax.Array:
         """Hidden state [batch, H] at the beginning of an episode."""
-        return jnp.zeros((batch, self.weights.shape[0]))
+        return jnp.zeros((batch, self.bias.shape[0]))
 
 
 def make_player(env, params: Params) -> Player:

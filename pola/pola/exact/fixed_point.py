@@ -15,9 +15,7 @@ from torch import Tensor
 from pola.exact.tracing import Traced
 
 BLOCK = 64  # lanes come in blocks of four AVX-512 registers of float32
-_CHECK_EVERY = (
-    4  # iterations between looks at which lanes still move; only costs time, never changes a result
-)
+_CHECK_EVERY = 4  # iterations between looks at which lanes still move; changes the time, never a result
 
 Step = Callable[[Sequence[Tensor], Sequence[Tensor]], Sequence[Tensor]]
 
@@ -75,10 +73,10 @@ class Loop:
         """
         lanes = state[0].shape[-1]
         whole = [pad(t) for t in state]
-        resting = torch.zeros(width(lanes), dtype=state[0].dtype)
+        resting = state[0].new_zeros(width(lanes))
         resting[:lanes] = 1.0 if active is None else active
         count = torch.zeros_like(resting)
-        place = torch.arange(width(lanes))  # where each remaining lane belongs
+        place = torch.arange(width(lanes), device=state[0].device)  # where each remaining lane belongs
         current, given = [resting, count, *whole], [pad(t) for t in fixed]
         done, settled = 0, [count.clone(), *whole]
         with torch.inference_mode():

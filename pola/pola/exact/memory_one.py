@@ -134,6 +134,8 @@ class _Gradients(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, along_x, along_y):
+        if along_x is None and along_y is None:
+            return None, None, None, None
         x, y, payoff = ctx.saved_tensors
         return *value_hessian_product(x, y, along_x, along_y, payoff, ctx.gamma), None, None
 

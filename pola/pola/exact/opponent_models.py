@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from pola.exact.divergence import step_kl, summed_kl
+from pola.exact.divergence import rounded_step_kl, step_kl, summed_kl
 from pola.exact.fixed_point import Loop
 from pola.exact.objective import light_grad
 from pola.exact.policies import Policy
@@ -21,16 +21,22 @@ class ModelFit:
         rate: step size.
         threshold: KL at which a lane's fit is good enough.
         max_steps: the most steps of one fit.
+        rounded: compare the KL to the threshold with the released program's rounding errors.
     """
 
-    def __init__(self, policy: Policy, rate: float, threshold: float, max_steps: int = 10000):
+    def __init__(
+        self, policy: Policy, rate: float, threshold: float, max_steps: int = 10000, rounded: bool = False
+    ):
         self.policy, self.rate, self.threshold, self.max_steps = policy, rate, threshold, max_steps
+        self._kl = rounded_step_kl if rounded else step_kl
         self._loop = Loop(self._step)
 
     def _step(self, varying: Sequence[Tensor], fixed: Sequence[Tensor]) -> list[Tensor]:
         active, count, model = varying
         (target,) = fixed
-        active = active * torch.gt(step_kl(target, self.policy.logits(model)), self.threshold).to(model.dtype)
+        active = active * torch.gt(self._kl(target, self.policy.logits(model)), self.threshold).to(
+            model.dtype
+        )
         gradient = light_grad(lambda theta: summed_kl(target, self.policy.logits(theta)).sum())(model)
         return [active, count + active, model - (self.rate * active) * gradient]
 

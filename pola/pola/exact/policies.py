@@ -117,7 +117,8 @@ class Net:
         if self.stretch is None:
             return logits
         on_dd, everywhere = self.stretch
-        factors = torch.tensor([on_dd * everywhere] + [everywhere] * (self.n_states - 1), dtype=theta.dtype)
+        factors = [on_dd * everywhere] + [everywhere] * (self.n_states - 1)
+        factors = torch.tensor(factors, dtype=theta.dtype, device=theta.device)
         return logits * factors[:, None]
 
     def _activate(self, x: Tensor) -> Tensor:

@@ -79,6 +79,11 @@ class _Recorder(TorchDispatchMode):
         self.tensors: list[Tensor] = []  # keeps them alive, so that ids stay unique
         self.index: dict[int, int] = {}
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Nothing here is compiled; the default would load PyTorch's whole compiler, which takes longer than a run."""
+        return False
+
     def number(self, tensor: Tensor) -> int:
         if id(tensor) not in self.index:
             self.index[id(tensor)] = len(self.tensors)

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pola.exact.divergence import step_kl, summed_kl
+from pola.exact.divergence import rounded_step_kl, step_kl, summed_kl
 from pola.exact.fixed_point import Loop, pad
 from pola.exact.memory_one import discounted_visits
 from pola.exact.objective import (
     Lanes,
     Problem,
+    anticipate,
     inner_loss,
     light_grad,
     outer_loss,
@@ -38,6 +39,8 @@ class Schedule:
         inner_prox: solve the inner problem to its fixed point and differentiate it implicitly.
         inner_max: the most iterations of that.
         inner_weighted: weight its KL by how often the states are visited.
+        inner_threshold: stop it where both KLs between consecutive policies are below it.
+        rounded: work out those KLs with the released program's float32 rounding errors.
     """
 
     outer_steps: int = 1
@@ -46,6 +49,8 @@ class Schedule:
     inner_prox: bool = False
     inner_max: int = 10000
     inner_weighted: bool = False
+    inner_threshold: float = 2**-25
+    rounded: bool = False
 
 
 def descend(theta: Tensor, gradient: Tensor, rate: Tensor, moments: Sequence[Tensor], count: Tensor):
@@ -60,10 +65,13 @@ def descend(theta: Tensor, gradient: Tensor, rate: Tensor, moments: Sequence[Ten
     return theta - rate * (gradient / (unbiased.sqrt() + 1e-8)), [second]
 
 
-def settled(policy: Policy, before: Tensor, after: Tensor, threshold: float) -> Tensor:
+def unsettled(
+    policy: Policy, before: Tensor, after: Tensor, threshold: float, rounded: bool = False
+) -> Tensor:
     """1.0 where one of the KLs between two consecutive policies is still at or above the threshold, else 0.0."""
     old, new = policy.logits(before), policy.logits(after)
-    return torch.ge(torch.maximum(step_kl(old, new), step_kl(new, old)), threshold).to(before.dtype)
+    kl = rounded_step_kl if rounded else step_kl
+    return torch.ge(torch.maximum(kl(old, new), kl(new, old)), threshold).to(before.dtype)
 
 
 class Updater:
@@ -78,6 +86,9 @@ class Updater:
         self._outer = Loop(self._outer_step)
         self._inner = Loop(self._inner_step)
 
+    def _unsettled(self, policy: Policy, before: Tensor, after: Tensor, threshold: float) -> Tensor:
+        return unsettled(policy, before, after, threshold, self.schedule.rounded)
+
     def _outer_step(self, varying: Sequence[Tensor], fixed: Sequence[Tensor]) -> list[Tensor]:
         active, count, theta, *moments = varying
         start, other, *numbers = fixed
@@ -86,7 +97,7 @@ class Updater:
         new, moments = descend(theta, gradient, lanes.lr_out * active, moments, count)
         counted = count + active
         if self.schedule.threshold is not None:
-            active = active * settled(self.problem.own, theta, new, self.schedule.threshold)
+            active = active * self._unsettled(self.problem.own, theta, new, self.schedule.threshold)
         return [active, counted, new, *moments]
 
     def epoch(
@@ -113,7 +124,22 @@ class Updater:
         )
         return new, count
 
+    def anticipated(self, own: Tensor, other: Tensor, lanes: Lanes) -> Tensor:
+        """Policies ``[5, N]`` that self expects of its opponents after their inner steps, from self's seat."""
+        if self.schedule.inner_prox:
+            weights = self._inner_weights(own, other)
+            (theta,), _ = self._inner.run([other], [own, other, weights, *lanes], self.schedule.inner_max)
+        else:
+            theta = anticipate(self.problem, own, other, lanes, light_grad)
+        return probabilities(self.problem.other.logits(theta)).detach()
+
     # Inner problem solved to its fixed point (`--inner_exact_prox`).
+
+    def _inner_weights(self, own: Tensor, other: Tensor) -> Tensor:
+        """Weights ``[S, N]`` of the states in the inner KL."""
+        if self.schedule.inner_weighted:
+            return self._weights(own, other)
+        return torch.ones_like(own[:1]).expand(self.problem.own.n_states, -1)
 
     def _weights(self, own: Tensor, other: Tensor) -> Tensor:
         """How often each state is acted in from self's seat, discounted, scaled to sum to the number of states."""
@@ -138,8 +164,8 @@ class Updater:
             lambda t: self._inner_objective(own_logits, reference, t, lanes, weights).sum()
         )(theta)
         new = theta - lanes.lr_in * active * gradient
-        threshold = self.schedule.threshold or 1e-8
-        return [active * settled(self.problem.other, theta, new, threshold), count + active, new]
+        moving = self._unsettled(self.problem.other, theta, new, self.schedule.inner_threshold)
+        return [active * moving, count + active, new]
 
     def _respond(self, own: Tensor, solution: Tensor, other: Tensor, weights: Tensor, lanes: Lanes) -> Tensor:
         """The solved inner problem as a differentiable function of `own` (implicit function theorem).
@@ -177,9 +203,7 @@ class Updater:
         active[:lanes_given] = 1.0
         count = torch.zeros_like(active)
         for _ in range(self.schedule.outer_steps):
-            weights = torch.ones_like(theta[: self.problem.own.n_states])
-            if self.schedule.inner_weighted:
-                weights = self._weights(theta, other)
+            weights = self._inner_weights(theta, other)
             (solution,), _ = self._inner.run(
                 [other], [theta, other, weights, *lanes], self.schedule.inner_max, active=active
             )
@@ -192,7 +216,7 @@ class Updater:
             new, moments = descend(theta, gradient, lanes.lr_out * active, moments, count)
             count = count + active
             if self.schedule.threshold is not None:
-                active = active * settled(self.problem.own, theta, new, self.schedule.threshold)
+                active = active * self._unsettled(self.problem.own, theta, new, self.schedule.threshold)
             theta = new
             if watch is not None:
                 watch([theta])
