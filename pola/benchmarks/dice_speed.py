@@ -1,8 +1,8 @@
 """How fast the sampled games run on one CPU core, as ratios to the released program's times on such a machine.
 
-Prints three tables: ours against the original's, where an outer step's time goes, and the arithmetic limit of the
-core (matrix products of the GRU and the projections at the core's measured peak) with our distance from it. The
-original's numbers are wall time on two shared cores of a machine of this kind; ours are wall and CPU seconds of one core,
+Prints ours against the original's; where an outer step's time goes, and the arithmetic limit of the core (matrix
+products of the GRU and the projections at the core's measured peak) with our distance from it; and agents and seeds in
+turn against side by side. The original's numbers are wall time on two shared cores of a machine of this kind; ours are wall and CPU seconds of one core,
 and the ratios are taken from the wall.
 """
 

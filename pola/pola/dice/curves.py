@@ -78,10 +78,9 @@ def tabulate(runs: Iterable[RunFolder], last_step: float = math.inf) -> list[Row
         for point in run.metrics():
             if "score" not in point or point["outer_steps"] > last_step:
                 continue
-            row = named | {
-                "outer_steps": point["outer_steps"],
-                "contrib_factor": run.config["contrib_factor"],
-            }
+            game = {key: run.config[key] for key in ("rollout_len", "contrib_factor")}
+            row = named | {"outer_steps": point["outer_steps"]}
+            row |= {key: value for key, value in game.items() if value is not None}
             scores = {"each_other": "score", "vs_defect": "vs_defect", "vs_cooperate": "vs_cooperate"}
             for column, key in (scores | {"vs_tft": "vs_tft"}).items():
                 row[column] = round(float(np.mean(point[key])), 6)
@@ -126,32 +125,25 @@ def draw(rows: Sequence[Row], env: str, *, note: str = "", every: bool = False):
     """The figure: a panel per measure, algorithms as mean, seeds and the paper's band (1.96 sd / sqrt(n))."""
     game = {"contrib_factor": 1.33} | next((row for row in rows if "rollout_len" in row), {"rollout_len": 50})
     chosen = panels(env, game["contrib_factor"], game["rollout_len"], every)
-    figure, axes = plotting.new_figure(len(chosen), panel=(3.9, 3.3))
-    names = [name for name in ALGORITHMS if any(row["algorithm"] == name for row in rows)]
+    figure, axes = plotting.new_figure(len(chosen), panel=(4.1, 3.6))
+    seeds = 0
     for ax, panel in zip(axes, chosen, strict=True):
         for kind, name in enumerate(ALGORITHMS):
             steps, values = table(rows, name, panel.column)
-            if name in names and len(steps):
-                plotting.learning_curves(ax, steps, values, f"{name} ({len(values)} seeds)", kind)
+            if len(steps):
+                plotting.learning_curves(ax, steps, values, name, kind)
+                seeds = max(seeds, len(values))
             steps, values = table(rows, PAPER + name, panel.column)
             if len(steps):
-                colour = plotting.COLOURS[kind]
-                ax.plot(
-                    steps,
-                    values[0],
-                    color=colour,
-                    linewidth=0.9,
-                    marker="x",
-                    markersize=4,
-                    label=PAPER + name,
-                )
+                style = {"color": plotting.COLOURS[kind], "linewidth": 0.9, "marker": "x", "markersize": 4}
+                ax.plot(steps, values[0], label=PAPER + name, **style)
         plotting.reference_line(ax, panel.cooperate, "always cooperate", 0)
         if panel.defect is not None:
             plotting.reference_line(ax, panel.defect, "always defect", 1)
         ax.set(title=panel.title, xlabel="outer steps per agent", ylabel=panel.ylabel)
-    if note:
-        figure.suptitle(note, fontsize=9)
-    plotting.legend_below(figure, axes)
+    drawn = f"Mean of {seeds} seeds with 95 % band, each seed as a thin line" if seeds > 1 else "One seed"
+    figure.suptitle(f"{note}\n{drawn}" if note else drawn, fontsize=9)
+    plotting.legend_below(figure, axes, ncols=3)
     return figure
 
 
