@@ -346,7 +346,9 @@ def publish(figure: Figure) -> None:
     addresses = dict.fromkeys(run["address"] for run in verdict["runs"])
     records = [RunFolder.read(figure.output / "runs" / address).record for address in addresses]
     kept = [{k: v for k, v in record.items() if k not in ("summary", "config")} for record in records]
-    checkpoints.write_atomically(target / "run.json", json.dumps(kept, indent=1).encode() + b"\n")
+    # The recorded commands carry the folders of this machine.
+    text = json.dumps(kept, indent=1).replace(f"{figure.root}/", "")
+    checkpoints.write_atomically(target / "run.json", text.encode() + b"\n")
     print(f"published {target}")
 
 
