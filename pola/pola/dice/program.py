@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -39,8 +40,12 @@ class Lane:
 def choose_device(wanted: str) -> str:
     """Settle JAX's platform; returns `cpu` or the accelerator's name.
 
+    On a CPU, XLA gets one thread unless NPROC says otherwise: with two, jaxlib 0.10.2 deadlocks in the evaluation at
+    B 400, T 50, H 64. Several cores are for several processes (`make reproduce-...` starts one a core).
+
     Raises: UserError when it is not there.
     """
+    os.environ.setdefault("NPROC", "1")
     if wanted != "auto":
         jax.config.update("jax_platforms", wanted)
     try:

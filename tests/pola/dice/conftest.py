@@ -4,6 +4,7 @@ import functools
 import os
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("NPROC", "1")  # see `pola.dice.program.choose_device`
 
 import jax
 import numpy as np

@@ -219,3 +219,13 @@ def test_numbers_are_logged_as_short_as_they_are_exact():
     texts = [json.dumps(program._number(value)) for value in values]
     assert all(np.float32(json.loads(text)) == value for text, value in zip(texts, values, strict=True))
     assert max(map(len, texts)) <= 16
+
+
+def test_a_large_evaluation_ends_on_several_cores(tmp_path):
+    """With more than one thread XLA deadlocks here (jaxlib 0.10.2): the program must ask for one by itself."""
+    words = "--env ipd --rollout_len 50 --hidden_size 64 --layers_before_gru 1 --batch_size 400 --n_update 1"
+    environment = {name: value for name, value in os.environ.items() if name != "NPROC"}
+    command = [sys.executable, str(SCRIPT), *words.split(), "--run_root", str(tmp_path), "--device", "cpu"]
+    answer = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
+    assert answer.returncode == 0, answer.stderr
+    assert list(_runs(tmp_path)) == [1]
