@@ -90,7 +90,6 @@ class CoinGame:
     name = "coin"
     n_actions = 4
     observation_size = 4 * CELLS
-    n_codes = 4 * CELLS
     codes_are_one_hot = False
 
     def reset(self, key: jax.Array, batch: int) -> CoinState:

@@ -41,7 +41,6 @@ class ContributionGame:
     n_actions = 2
     observation_size = 6
     #: few distinct observations: input layers are applied to them once and the results are looked up
-    n_codes = 9
     codes_are_one_hot = True
 
     def reset(self, key: jax.Array, batch: int) -> ContributionState:
