@@ -28,7 +28,9 @@ from common.runs import RunFolder, RunSpec, provenance, source_digest
 from common.verdicts import Claim
 
 PROFILES = ("smoke", "quick", "paper")
-_RUN_KEYS = {"name", "script", "args", "smoke", "quick", "paper", "profiles", "seeds", "seconds"}
+_RUN_KEYS = {
+    "name", "script", "args", "smoke", "quick", "paper", "profiles", "seeds", "seconds", "together",
+}  # fmt: skip
 _PROFILE_KEYS = {"about", "extra", "seeds", "same"}
 _FIGURE_KEYS = {"title", "paper", "profile", "run", "claim", "note"}
 
@@ -43,6 +45,7 @@ class PlannedRun:
     seed: int | None
     spec: RunSpec
     seconds: float
+    together: bool = False  # its seeds share a process on a CPU too
 
     @property
     def command(self) -> list[str]:
@@ -149,7 +152,8 @@ def plan(figure: Figure, seeds: tuple[int, ...] | None = None) -> list[PlannedRu
             full = args if seed is None else [*args, "--seed", str(seed)]
             spec = RunSpec(script, programs[script](full).identity(), digests[script])
             seconds = float(entry.get("seconds", {}).get(source, 10.0 if figure.profile == "smoke" else 60.0))
-            runs.append(PlannedRun(entry["name"], script, tuple(args), seed, spec, seconds))
+            together = entry.get("together", False)
+            runs.append(PlannedRun(entry["name"], script, tuple(args), seed, spec, seconds, together))
     return runs
 
 
@@ -196,12 +200,12 @@ def show_plan(figure: Figure, runs: Sequence[PlannedRun], jobs: int) -> None:
 
 
 def _batches(runs: Sequence[PlannedRun], device: str) -> list[list[PlannedRun]]:
-    """What goes into one process: a single run on a CPU, every seed of a command (a batch axis there) on a GPU."""
-    if device == "cpu":
-        return [[run] for run in runs]
+    """What goes into one process: every seed of a command on a GPU (a batch axis there) and where the manifest says
+    `together` (one compilation for all), a single run otherwise."""
     groups: dict[tuple, list[PlannedRun]] = {}
     for run in runs:
-        groups.setdefault((run.script, run.args, None if run.seed is None else "seeds"), []).append(run)
+        alone = run.seed is None or (device == "cpu" and not run.together)
+        groups.setdefault((run.script, run.args, run.spec.address if alone else ""), []).append(run)
     return list(groups.values())
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from common import figures
+
 _spec = importlib.util.spec_from_file_location("toy_paper", Path(__file__).with_name("toy.py"))
 toy = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(toy)
@@ -210,3 +212,19 @@ def test_logs_without_a_terminal_are_plain_lines(tmp_path):
     toy.make(tmp_path)
     answer = toy.call(tmp_path, "reproduce", "toy", "line")
     assert "\r" not in answer.stderr and "\033" not in answer.stdout + answer.stderr
+
+
+def _planned(name, seed, together):
+    spec = figures.RunSpec("walk.py", {"name": name, "seed": seed}, "source")
+    return figures.PlannedRun(name, "walk.py", (name,), seed, spec, 1.0, together)
+
+
+@pytest.mark.parametrize(
+    ("device", "wanted"),
+    [("cpu", [["a1"], ["a2"], ["b1", "b2"], ["cNone"]]), ("cuda", [["a1", "a2"], ["b1", "b2"], ["cNone"]])],
+)
+def test_seeds_share_a_process_on_a_gpu_and_where_the_manifest_says_together(device, wanted):
+    runs = [_planned(name, seed, name == "b") for name in "ab" for seed in (1, 2)]
+    runs.append(_planned("c", None, False))
+    batches = figures._batches(runs, device)
+    assert [[f"{run.name}{run.seed}" for run in batch] for batch in batches] == wanted
