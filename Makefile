@@ -47,6 +47,7 @@ help: ## this list
 	  "image-PAPER" "its Docker image" \
 	  "lock-PAPER" "resolve its dependencies anew into requirements.lock" \
 	  "publish-PAPER-FIGURE" "copy a finished figure to published/" \
+	  "film-loqa-coin CHECKPOINT=FILE" "an episode of trained agents as a GIF (OPPONENT, SEED, STEPS, FPS, OUTPUT)" \
 	  "clean-PAPER" "remove its results and environment"
 	@echo; echo "Everything:"
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1 \2/p' Makefile | while read -r target text; do printf '  %-38s %s\n' "$$target" "$$text"; done
@@ -96,6 +97,26 @@ publish-$(1): env-$$(call paper_of,$(1))
 	@$$(call figures,$$(call paper_of,$(1))) publish $$(call paper_of,$(1)) $$(call figure_of,$(1)) $$(options)
 endef
 $(foreach figure,$(FIGURES),$(eval $(call figure_rules,$(figure))))
+
+# --- every film ------------------------------------------------------------------------------------------------
+
+# $(1) is loqa-coin: the part of the paper's film.py that draws it.
+FILMS := loqa-coin
+CHECKPOINT ?=
+OPPONENT ?=
+SEED ?=
+STEPS ?=
+FPS ?=
+OUTPUT ?=
+define film_rules
+.PHONY: film-$(1)
+film-$(1): env-$$(call paper_of,$(1))
+	@[ -n "$$(CHECKPOINT)" ] || { echo "film-$(1): name the agents, CHECKPOINT=.../agents/minimal_state_N" >&2; exit 2; }
+	@$$(call python_of,$$(call paper_of,$(1))) $$(call paper_of,$(1))/film.py $$(call figure_of,$(1)) --checkpoint "$$(CHECKPOINT)" \
+	  --output "$$(or $$(OUTPUT),results/$$(call paper_of,$(1))/film-$$(call figure_of,$(1)).gif)" \
+	  $$(if $$(OPPONENT),--opponent "$$(OPPONENT)") $$(if $$(SEED),--seed $$(SEED)) $$(if $$(STEPS),--steps $$(STEPS)) $$(if $$(FPS),--fps $$(FPS))
+endef
+$(foreach film,$(FILMS),$(eval $(call film_rules,$(film))))
 
 # --- everything ------------------------------------------------------------------------------------------------
 

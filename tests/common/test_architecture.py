@@ -47,11 +47,15 @@ def works_at_import(tree):
     )
     for node in tree.body:
         docstring = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+        # JAX's way to define a derivative: f.defvjp(forward, backward)
+        derivative = isinstance(node, ast.Expr) and re.fullmatch(
+            r"\w+\.def[vj]+p\([\w, ]+\)", ast.unparse(node)
+        )
         main = isinstance(node, ast.If) and ast.unparse(node.test) in (
             "__name__ == '__main__'",
             "TYPE_CHECKING",
         )
-        if not isinstance(node, allowed) and not docstring and not main:
+        if not isinstance(node, allowed) and not docstring and not derivative and not main:
             yield node
 
 
@@ -93,6 +97,8 @@ def test_the_checker_sees_imports(code, found):
     [
         ("'doc'\nX = 1\ndef f(): pass\nif __name__ == '__main__':\n    f()\n", 0),
         ("f()\n", 1),
+        ("f.defvjp(forward, backward)\n", 0),
+        ("f.defvjp(forward(), backward)\n", 1),
         ("for i in x: pass\n", 1),
     ],
 )

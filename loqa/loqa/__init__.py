@@ -1,0 +1,1 @@
+"""LOQA: Learning with Opponent Q-Learning Awareness, reproduced."""

@@ -1,0 +1,1 @@
+"""Films of single episodes: playing one with trained agents, and drawing it."""

@@ -1,0 +1,1 @@
+"""LOQA in the iterated prisoner's dilemma (paper, section on the IPD; spec 3.1)."""

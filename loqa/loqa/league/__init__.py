@@ -1,0 +1,1 @@
+"""The Coin Game league: agents of several algorithms and scripted players, every pair of them, and what they earn."""

@@ -1,0 +1,78 @@
+"""Every command of the README runs as it stands there, at a small size."""
+
+import importlib.util
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from common.runs import RunFolder
+
+HOME = Path(__file__).resolve().parents[2] / "loqa"
+COIN = (
+    "hp.max_iterations=1 hp.batch_size=4 hp.game.game_length=3 hp.actor.hidden_size=4 hp.qvalue.hidden_size=4"
+)
+SMALL = {
+    "ipd.py": "hp.max_iterations=1 hp.batch_size=4 hp.game_length=3",
+    "coin_train.py": COIN,
+    "three_player_coin_train.py": COIN,
+}
+#: commands that other tests run: they need agents, and have tests of their own
+ELSEWHERE = {"league/run_league.py", "film.py"}
+
+
+def commands():
+    """The lines of the README's blocks that call Python, without continuation marks."""
+    blocks = re.findall(r"^```\w*\n(.*?)^```", (HOME / "README.md").read_text("utf-8"), re.M | re.S)
+    lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
+    found = [shlex.split(line)[1:] for line in lines if line.startswith("python ")]
+    return [words for words in found if words[0] not in ELSEWHERE]
+
+
+COMMANDS = commands()
+
+
+@pytest.fixture(autouse=True)
+def no_account(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("WANDB_API_KEY", "WANDB_MODE"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def script(name):
+    """A script of this folder as a module."""
+    spec = importlib.util.spec_from_file_location(Path(name).stem, HOME / name)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def small(words, run_root):
+    """The command with the size turned down and the runs in a folder of their own."""
+    return [*words, *shlex.split(SMALL[words[0]]), "--run_root", str(run_root)]
+
+
+@pytest.mark.parametrize("number", range(len(COMMANDS)), ids=lambda n: f"{n}-{COMMANDS[n][0]}")
+def test_a_command_of_the_readme(number, tmp_path, monkeypatch):
+    monkeypatch.chdir(HOME)
+    name, *flags = small(COMMANDS[number], tmp_path / "runs")
+    assert script(name).body(flags) == 0
+    (run,) = map(RunFolder.read, (tmp_path / "runs").iterdir())
+    assert run.finished and run.metrics()[-1]["iteration"] == 1
+    assert (run.path / "agents" / "minimal_state_1").is_file()
+
+
+def test_the_readme_has_every_published_command():
+    names = [words[0] for words in COMMANDS]
+    assert names.count("ipd.py") >= 1 and names.count("coin_train.py") >= 5
+
+
+def test_a_command_in_a_process_of_its_own_falls_to_offline_with_one_line(tmp_path):
+    words = small(next(words for words in COMMANDS if words[0] == "ipd.py"), tmp_path)
+    done = subprocess.run([sys.executable, *words], cwd=HOME, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert "wandb: no key found, so this run is logged offline" in done.stderr
+    assert list(tmp_path.glob("*/wandb/offline-run-*/run-*.wandb"))

@@ -1,0 +1,79 @@
+"""The mirror to wandb is decided before a run and never touches it."""
+
+import pytest
+
+from common.cli import UserError
+from common.runs import RunFolder
+from loqa import tracking
+from loqa.settings import Wandb
+
+
+@pytest.fixture(autouse=True)
+def no_account(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("WANDB_API_KEY", "WANDB_MODE"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_it_is_off_unless_asked_for():
+    assert tracking.chosen_mode("disabled") == "disabled"
+
+
+def test_enabled_without_an_account_falls_to_offline_with_one_line(capsys):
+    assert tracking.chosen_mode("enabled") == "offline"
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_enabled_with_a_key_is_online(monkeypatch, capsys):
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    assert tracking.chosen_mode("enabled") == "online"
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("mode", ["offline", "disabled"])
+def test_the_variable_has_the_last_word(monkeypatch, mode):
+    monkeypatch.setenv("WANDB_MODE", mode)
+    assert tracking.chosen_mode("enabled") == mode
+
+
+def test_an_unknown_mode_is_refused(monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "sometimes")
+    with pytest.raises(UserError, match="online, offline or disabled"):
+        tracking.chosen_mode("disabled")
+
+
+def test_an_outage_is_told_once_and_training_goes_on(capsys):
+    def broken(row, step):
+        raise ConnectionError(f"no network at {step}")
+
+    mirror = tracking._guarded(broken)
+    mirror({"iteration": 1})
+    mirror({"iteration": 2})
+    assert capsys.readouterr().err.count("ConnectionError") == 1
+
+
+def test_a_wandb_that_cannot_start_is_told_and_training_goes_on(tmp_path, monkeypatch, capsys):
+    import wandb
+
+    def refuse(**options):
+        raise RuntimeError("cannot start")
+
+    monkeypatch.setattr(wandb, "init", refuse)
+    run = RunFolder(tmp_path, {"config": {"hp": {}}})
+    tracking.attach(run, "offline", Wandb(), "loqa-ipd")
+    assert run.mirror is None and "RuntimeError" in capsys.readouterr().err
+
+
+def test_two_seeds_of_a_process_are_two_offline_runs(tmp_path, monkeypatch):
+    import wandb
+
+    for seed in (1, 2):
+        folder = tmp_path / f"run{seed}"
+        folder.mkdir()
+        run = RunFolder(folder, {"config": {"hp": {"seed": seed}}})
+        tracking.attach(run, "offline", Wandb(state="enabled", tags=("a",)), "loqa-ipd")
+        run.mirror({"iteration": 0, "loss": 1.0})
+    for seed in (1, 2):
+        files = list((tmp_path / f"run{seed}" / "wandb").glob("offline-run-*/run-*.wandb"))
+        assert len(files) == 1 and files[0].stat().st_size > 0
+    wandb.teardown()
