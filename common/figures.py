@@ -274,6 +274,12 @@ def _finite(rows: Sequence[Mapping[str, Any]]) -> bool:
     return bool(rows) and all(math.isfinite(v) for row in rows for v in row.values() if isinstance(v, float))
 
 
+def _seconds(figure: Figure, runs: Sequence[PlannedRun], device: str) -> float:
+    """Wall seconds of all processes: runs that share one overlap, so the longest of them counts."""
+    batches = _batches(_unique(runs), device)
+    return sum(max(_folder(figure, run).record.get("seconds", 0.0) for run in batch) for batch in batches)
+
+
 def finish(figure: Figure, runs: Sequence[PlannedRun], device: str) -> str:
     """Draw and judge what is there: data.csv, figure.png, figure.svg, verdict.json. Returns the verdict."""
     module, folders = figure.module(), {}
@@ -306,7 +312,7 @@ def finish(figure: Figure, runs: Sequence[PlannedRun], device: str) -> str:
         "deeper": deeper,
         "status": status,
         "claims": rows,
-        "seconds": round(sum(folder.record["seconds"] for folder in finished), 1),
+        "seconds": round(_seconds(figure, runs, device), 1),
         "provenance": provenance(device),
         "runs": [
             {
