@@ -7,8 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from common.cli import UserError
 from common.runs import RunFolder
 
 HOME = Path(__file__).resolve().parents[2] / "loqa"
@@ -21,7 +23,7 @@ SMALL = {
     "three_player_coin_train.py": COIN,
 }
 #: commands that other tests run: they need agents, and have tests of their own
-ELSEWHERE = {"league/run_league.py", "film.py"}
+ELSEWHERE = {"league/run_league.py", "film.py", "shaping_probe.py"}
 
 
 def commands():
@@ -63,6 +65,23 @@ def test_a_command_of_the_readme(number, tmp_path, monkeypatch):
     (run,) = map(RunFolder.read, (tmp_path / "runs").iterdir())
     assert run.finished and run.metrics()[-1]["iteration"] == 1
     assert (run.path / "agents" / "minimal_state_1").is_file()
+
+
+def test_the_probe_prints_both_parts_of_the_gradient(monkeypatch, capsys):
+    monkeypatch.syspath_prepend(str(HOME))
+    probe = script("shaping_probe.py")
+    assert probe.body("--updates 1 --batches 1 --batch_size 4".split()) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 1 + 2 * len(probe.VERSIONS)
+    assert all(np.isfinite([float(word) for word in line.split()[-5:]]).all() for line in lines[1:])
+    assert probe.body(["--updates", "1", "--batches", "1", "--batch_size", "4"]) == 0
+    assert capsys.readouterr().out.splitlines() == lines
+
+
+def test_the_probe_refuses_a_size_of_zero(monkeypatch):
+    monkeypatch.syspath_prepend(str(HOME))
+    with pytest.raises(UserError, match="--batches 0"):
+        script("shaping_probe.py").body(["--batches", "0"])
 
 
 def test_the_readme_has_every_published_command():
