@@ -70,12 +70,11 @@ def test_a_command_of_the_readme(number, tmp_path, monkeypatch):
 def test_the_probe_prints_both_parts_of_the_gradient(monkeypatch, capsys):
     monkeypatch.syspath_prepend(str(HOME))
     probe = script("shaping_probe.py")
-    assert probe.body("--updates 1 --batches 1 --batch_size 4".split()) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 1 + 2 * len(probe.VERSIONS)
-    assert all(np.isfinite([float(word) for word in line.split()[-5:]]).all() for line in lines[1:])
+    monkeypatch.setattr(probe, "VERSIONS", dict(list(probe.VERSIONS.items())[:2]))
     assert probe.body(["--updates", "1", "--batches", "1", "--batch_size", "4"]) == 0
-    assert capsys.readouterr().out.splitlines() == lines
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 1 + 2 * 2
+    assert all(np.isfinite([float(word) for word in line.split()[-5:]]).all() for line in lines[1:])
 
 
 def test_the_probe_refuses_a_size_of_zero(monkeypatch):
