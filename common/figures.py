@@ -237,19 +237,28 @@ def execute(figure: Figure, runs: Sequence[PlannedRun], jobs: int, device: str) 
     bar = Progress(f"{figure.paper} {figure.id} ({figure.profile})", sum(run.seconds for run in runs))
     active: dict[subprocess.Popen, list[PlannedRun]] = {}
     failed: list[PlannedRun] = []
-    total = len(waiting)
+    total, looked = len(waiting), time.monotonic()
+    shares = {run.spec.address: _share(figure, run) for run in runs}
     try:
         while (waiting and not failed) or active:
             while waiting and len(active) < jobs and not failed:
                 batch = waiting.pop(0)
                 active[_start(figure, batch, jobs, device)] = batch
             time.sleep(0.2)
+            if (
+                time.monotonic() - looked > 1.0
+            ):  # reading every run's progress costs more than asking its process
+                shares |= {
+                    run.spec.address: _share(figure, run) for batch in active.values() for run in batch
+                }
+                looked = time.monotonic()
             for child in [child for child in active if child.poll() is not None]:
                 batch = active.pop(child)
+                shares |= {run.spec.address: _share(figure, run) for run in batch}
                 if child.returncode or not all(_folder(figure, run).finished for run in batch):
                     failed.append(batch[0])
-            done = sum(run.seconds * _share(figure, run) for run in runs)
             names = ", ".join(batch[0].name for batch in active.values())
+            done = sum(run.seconds * shares[run.spec.address] for run in runs)
             bar.update(done, f"process {total - len(waiting)} of {total}: {names}")
     finally:
         for child in active:
