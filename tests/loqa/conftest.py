@@ -20,13 +20,12 @@ def strict_ranks():
 @pytest.fixture
 def original_streams():
     """The random streams of the original's JAX (spec 3.3), and its rounding as far as the compiler decides it."""
-    settings = {"jax_threefry_partitionable": False, "jax_disable_most_optimizations": False}
-    before = {name: getattr(jax.config, name) for name in settings}
-    for name, value in settings.items():
-        jax.config.update(name, value)
+    partitionable = jax.config.jax_threefry_partitionable
+    jax.config.update("jax_threefry_partitionable", False)
+    jax.config.update("jax_disable_most_optimizations", False)
     yield
-    for name, value in before.items():
-        jax.config.update(name, value)
+    jax.config.update("jax_threefry_partitionable", partitionable)
+    jax.config.update("jax_disable_most_optimizations", os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] == "1")
 
 
 @pytest.fixture(scope="session", autouse=True)
