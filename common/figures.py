@@ -157,13 +157,17 @@ def plan(figure: Figure, seeds: tuple[int, ...] | None = None) -> list[PlannedRu
     return runs
 
 
-def _folder(figure: Figure, run: PlannedRun) -> RunFolder:
-    """The run's folder; a finished run with the same address serves every figure and profile of its paper."""
-    own = RunFolder.read(figure.output / "runs" / run.spec.address)
+def _find(figure: Figure, address: str) -> RunFolder:
+    """The run with an address; a finished one serves every figure and profile of its paper."""
+    own = RunFolder.read(figure.output / "runs" / address)
     if own.finished:
         return own
-    others = (figure.root / "results" / figure.paper).glob(f"*/*/runs/{run.spec.address}")
+    others = (figure.root / "results" / figure.paper).glob(f"*/*/runs/{address}")
     return next((folder for folder in map(RunFolder.read, sorted(others)) if folder.finished), own)
+
+
+def _folder(figure: Figure, run: PlannedRun) -> RunFolder:
+    return _find(figure, run.spec.address)
 
 
 def _share(figure: Figure, run: PlannedRun) -> float:
@@ -363,7 +367,7 @@ def publish(figure: Figure) -> None:
         shutil.copyfile(figure.output / name, target / name)
     verdict = json.loads(verdict_path.read_bytes())
     addresses = dict.fromkeys(run["address"] for run in verdict["runs"])
-    records = [RunFolder.read(figure.output / "runs" / address).record for address in addresses]
+    records = [_find(figure, address).record for address in addresses]
     kept = [{k: v for k, v in record.items() if k not in ("summary", "config")} for record in records]
     # The recorded commands carry the folders of this machine.
     text = json.dumps(kept, indent=1).replace(f"{figure.root}/", "")

@@ -105,6 +105,9 @@ def test_a_finished_run_serves_every_profile_of_the_paper(tmp_path):
     toy.call(tmp_path, "reproduce", "toy", "line", "--seeds", "1-3")
     answer = toy.call(tmp_path, "reproduce", "toy", "line", "--profile", "paper")
     assert answer.returncode == 0 and "all 3 runs are cached" in answer.stdout
+    assert toy.call(tmp_path, "publish", "toy", "line", "--profile", "paper").returncode == 0
+    records = json.loads((tmp_path / "published/toy/line/run.json").read_text())
+    assert [record["status"] for record in records] == ["finished"] * 3
 
 
 @pytest.mark.parametrize("sig", [signal.SIGKILL, signal.SIGTERM])
