@@ -111,7 +111,7 @@ def learning_curves(
     label: str,
     kind: int = 0,
     *,
-    band: str = "normal",
+    band: str | None = "normal",
     seeds: bool = True,
 ) -> Line2D:
     """Seeds as thin lines, their mean as a thick one and a band.
@@ -120,16 +120,17 @@ def learning_curves(
         x: ``[T]``.
         per_seed: ``[S, T]``; NaN leaves a gap.
         kind: number of the series' style.
-        band: the `kind` of `common.stats.mean_interval`.
+        band: the `kind` of `common.stats.mean_interval`; None: no band.
         seeds: draw the thin lines.
     """
     x, per_seed = np.asarray(x), np.asarray(per_seed, dtype=np.float64)
     if per_seed.ndim != 2 or x.shape != per_seed.shape[1:]:
         raise ValueError(f"per_seed must be [seeds, time] and x [time], not {per_seed.shape} and {x.shape}")
-    style, mean = series_style(kind), mean_interval(per_seed, kind=band)
+    style, mean = series_style(kind), mean_interval(per_seed, kind=band or "deviation")
     if seeds and len(per_seed) > 1:
         ax.plot(x, per_seed.T, color=style["color"], linewidth=0.5, alpha=0.4)
-    ax.fill_between(x, mean.low, mean.high, color=style["color"], alpha=0.2, linewidth=0)
+    if band:
+        ax.fill_between(x, mean.low, mean.high, color=style["color"], alpha=0.2, linewidth=0)
     every = max(1, len(x) // 8)
     (line,) = ax.plot(
         x, mean.value, label=label, markevery=(kind * every // 4, every), linewidth=1.8, **style

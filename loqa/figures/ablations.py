@@ -18,7 +18,7 @@ def draw(rows):
     curves.draw_bars(axes[3], rows, AGENTS, LAST_EVALUATIONS, "Mean of the last ten evaluations")
     seeds = len({row["seed"] for row in rows})
     drawn = (
-        f"Mean of up to {seeds} seeds with 95 % interval, each seed thin or as a mark"
+        f"Mean of up to {seeds} seeds (from 3 on with 95 % interval), each seed thin or as a mark"
         if seeds > 1
         else "One seed"
     )

@@ -146,7 +146,9 @@ def draw_curves(axes, rows: Sequence[Row], agents: Sequence[str]) -> None:
         for kind, agent in enumerate(agents):
             steps, values = table(rows, agent, column)
             if len(steps):
-                plotting.learning_curves(ax, steps, values, agent, kind, band="student")
+                # Student's interval of two seeds is thirteen times their spread and would hide the rest.
+                band = "student" if len(values) > 2 else None
+                plotting.learning_curves(ax, steps, values, agent, kind, band=band)
         for number, seed in enumerate(sorted({row["seed"] for row in rows if row["agent"] == ORIGINAL})):
             mine = [row for row in rows if row["agent"] == ORIGINAL and row["seed"] == seed]
             at, values = ([row[key] for row in mine] for key in ("iteration", column))
