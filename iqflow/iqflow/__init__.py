@@ -1,1 +1,0 @@
-"""IQ-Flow: mechanism design for self-interested agents in sequential social dilemmas, reproduced."""

@@ -1,1 +1,0 @@
-"""The eleven configurations by their original names, and the frozen dataclasses that they fill."""

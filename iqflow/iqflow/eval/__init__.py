@@ -1,1 +1,0 @@
-"""What is done with a trained mechanism: load it, evaluate it, tabulate and plot it."""
