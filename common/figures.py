@@ -132,9 +132,10 @@ def load(root: Path, paper: str, figure: str, profile: str) -> Figure:
 
 def plan(figure: Figure, seeds: tuple[int, ...] | None = None) -> list[PlannedRun]:
     """Every run that the figure needs at its profile, resolved by the paper's own command-line parsers."""
-    programs = importlib.import_module(f"{figure.paper}.programs").PROGRAMS
     settings, source = figure.manifest["profile"][figure.profile], figure.source
     home, digests, runs = figure.root / figure.paper, {}, []
+    (package,) = (path.parent.name for path in home.glob("*/programs.py"))  # not always the paper's folder's name
+    programs = importlib.import_module(f"{package}.programs").PROGRAMS
     for entry in figure.manifest["run"]:
         if source not in entry.get("profiles", PROFILES):
             continue

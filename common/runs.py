@@ -74,6 +74,16 @@ def _imported(tree: ast.AST) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
+def _imported_beside(tree: ast.AST, path: Path) -> Iterator[Path]:
+    """The files that a file's relative imports can mean."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            parts = node.module.split(".") if node.module else []
+            base = path.parents[node.level - 1].joinpath(*parts)
+            for stem in (base, *(base / alias.name for alias in node.names)):
+                yield from (stem.with_suffix(".py"), stem / "__init__.py")
+
+
 def source_files(entry: Path, roots: Sequence[Path]) -> list[Path]:
     """Every file below `roots` that `entry` imports, directly or not, and `entry` itself; sorted."""
     found, waiting = set(), [Path(entry).resolve()]
@@ -82,7 +92,9 @@ def source_files(entry: Path, roots: Sequence[Path]) -> list[Path]:
         if path in found:
             continue
         found.add(path)
-        for module in _imported(ast.parse(path.read_text(encoding="utf-8"))):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        waiting += [file for file in _imported_beside(tree, path) if file.is_file()]
+        for module in _imported(tree):
             parts = module.split(".")
             if parts[0] == "common" and len(parts) > 1 and parts[1] in _NEUTRAL:
                 continue

@@ -1,8 +1,40 @@
-"""Golden cases for every paper: `@pytest.mark.golden("step_*.npz")` gives a test its files as `case`."""
+"""What every paper's tests share: golden cases (`@pytest.mark.golden("step_*.npz")` gives a test its files as `case`),
+a reader of mirrors to wandb, and the marker `slow`."""
 
+import time
 from pathlib import Path
 
 import pytest
+
+
+@pytest.fixture
+def wandb_records():
+    """The reader of a finished offline mirror: the file's path -> its records."""
+    from wandb.proto.wandb_internal_pb2 import Record
+
+    def written(data):
+        at, parts = 7, b""  # seven bytes say what the file is; then parts of records, in blocks of 32 KiB
+        while at + 7 <= len(data):
+            if 32768 - at % 32768 < 7:  # too little is left of the block for a header: the rest is padding
+                at += 32768 - at % 32768
+                continue
+            length, kind = int.from_bytes(data[at + 4 : at + 6], "little"), data[at + 6]
+            parts += data[at + 7 : at + 7 + length]
+            at += 7 + length
+            if kind in (1, 4) and at <= len(data):  # a whole record, or the last part of one
+                yield Record.FromString(parts)
+                parts = b""
+
+    def read(path):
+        until = time.monotonic() + 60
+        while True:
+            records = list(written(path.read_bytes()))
+            # wandb's own process writes the file's end a moment after the mirror is finished.
+            if any(record.HasField("exit") for record in records) or time.monotonic() > until:
+                return records
+            time.sleep(0.1)
+
+    return read
 
 
 def pytest_addoption(parser):

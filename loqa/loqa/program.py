@@ -7,6 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -92,7 +93,9 @@ def next_stop(hp: Any, done: int) -> int:
     return min(following(hp.eval_every), following(hp.save_every), hp.max_iterations)
 
 
-def _open_lanes(launch: Launch, script: Path, device: str, name: str, fresh) -> list[Lane]:
+def _open_lanes(
+    launch: Launch, script: Path, device: str, name: str, fresh, mirrors: ExitStack
+) -> list[Lane]:
     repository = next(
         folder for folder in script.resolve().parents if (folder / "loqa" / "pyproject.toml").exists()
     )
@@ -107,7 +110,7 @@ def _open_lanes(launch: Launch, script: Path, device: str, name: str, fresh) -> 
             print(f"seed {seed}: finished before, see {run.path}")
             continue
         project = "loqa-ipd" if name == "ipd.py" else "loqa-coin"
-        tracking.attach(run, mode, launch.wandb, project)
+        mirrors.enter_context(tracking.mirrored(run, mode, launch.wandb, project))
         saved = run.restore()
         lane = Lane(seed, run, fresh(seed), 0)
         if saved:
@@ -219,11 +222,18 @@ def run(launch: Launch, script: Path, trainer: Trainer) -> int:
 
     Args: `script` the entry point, whose imports (and its own text) are part of a run's address.
     """
+    with ExitStack() as mirrors:
+        return _train(launch, script, trainer, mirrors)
+
+
+def _train(launch: Launch, script: Path, trainer: Trainer, mirrors: ExitStack) -> int:
     device = choose_device(launch)
     if not launch.wandb.state == "enabled" and launch.wandb.wandb_dir:
         raise UserError("wandb.wandb_dir needs wandb.state=enabled; nothing else reads it")
     make_state = jax.jit(trainer.fresh)
-    lanes = _open_lanes(launch, script, device, trainer.name, lambda seed: make_state(np.uint32(seed)))
+    lanes = _open_lanes(
+        launch, script, device, trainer.name, lambda seed: make_state(np.uint32(seed)), mirrors
+    )
     if not lanes:
         return 0
     from omegaconf import OmegaConf

@@ -5,12 +5,16 @@ from __future__ import annotations
 import netrc
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from common.cli import UserError
 from common.runs import RunFolder
 from loqa.settings import Wandb
+
+#: seconds that the end of a run waits for uploads; what is late stays on the disk, where `wandb sync` finds it
+FINISH_SECONDS = 60.0
 
 
 def _has_key() -> bool:
@@ -43,20 +47,45 @@ def chosen_mode(state: str) -> str:
     return mode
 
 
-def attach(run: RunFolder, mode: str, wanted: Wandb, project: str) -> None:
-    """Mirror every row that `run` logs to wandb, in a mode of `chosen_mode`; the run itself never depends on it.
+@contextmanager
+def mirrored(run: RunFolder, mode: str, wanted: Wandb, project: str) -> Iterator[None]:
+    """Mirror every row that `run` logs inside the block to wandb; the run itself never depends on it.
 
-    Args: `wanted` the configuration's block (tags, folder, names), `project` is used where it names none.
+    The mirror is finished with the block, so that the same run can go on in the same process (as failed when the
+    block raises).
+
+    Args: `mode` one of `chosen_mode`, `wanted` the configuration's block (tags, folder, names), `project` is used where
+    it names none.
     """
-    if mode == "disabled":
+    mirror = None if mode == "disabled" else _start(run, mode, wanted, project)
+    if mirror is None:
+        yield
         return
+    run.mirror, exit_code = _guarded(mirror.log), 1
+    try:
+        yield
+        exit_code = 0
+    finally:
+        run.mirror = None
+        try:
+            mirror.finish(exit_code=exit_code)
+        except Exception as error:  # whatever wandb throws, the run is as good as it was
+            _warn(error)
+
+
+def _start(run: RunFolder, mode: str, wanted: Wandb, project: str) -> Any:
+    """wandb's own run, or None when it can't start.
+
+    Raises:
+        UserError: wandb is not installed.
+    """
     try:
         import wandb
     except ImportError:
         raise UserError(
             "wandb is asked for but not installed; install it or set wandb.state=disabled"
         ) from None
-    settings = wandb.Settings(silent=True, console="off", init_timeout=30)
+    settings = wandb.Settings(silent=True, console="off", init_timeout=30, finish_timeout=FINISH_SECONDS)
     # The name of one run survives a resume, so the mirror goes on in the same place.
     options = {
         "project": wanted.project or project,
@@ -70,11 +99,10 @@ def attach(run: RunFolder, mode: str, wanted: Wandb, project: str) -> None:
         "config": run.config["hp"],
     }
     try:
-        mirror = wandb.init(mode=mode, settings=settings, **options)
+        return wandb.init(mode=mode, settings=settings, **options)
     except Exception as error:  # whatever wandb throws, training goes on
         _warn(error)
-        return
-    run.mirror = _guarded(mirror.log)
+        return None
 
 
 def _guarded(send: Callable[..., None]) -> Callable[[Mapping[str, Any]], None]:

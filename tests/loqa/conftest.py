@@ -1,11 +1,19 @@
 """What LOQA's tests share: recorded cases, and no silent promotion of ranks."""
 
 import os
+from importlib.metadata import version
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("NPROC", "1")  # see `loqa.program.choose_device`
 # Programs this small are compiled longer than they run.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+if version("jaxlib").startswith("0.10."):  # XLA ends a process whose flags it doesn't know
+    quick = (
+        "use_fusion_emitters=false",
+        "parallel_codegen_split_count=1",
+        "enable_concurrency_optimized_scheduler=false",
+    )
+    os.environ.setdefault("XLA_FLAGS", " ".join(f"--xla_cpu_{flag}" for flag in quick))
 
 import jax
 import numpy as np
@@ -20,12 +28,18 @@ def strict_ranks():
 
 @pytest.fixture
 def original_streams():
-    """The random streams of the original's JAX (spec 3.3), and its rounding as far as the compiler decides it."""
+    """The random streams of the original's JAX (spec 3.3)."""
     partitionable = jax.config.jax_threefry_partitionable
     jax.config.update("jax_threefry_partitionable", False)
-    jax.config.update("jax_disable_most_optimizations", False)
     yield
     jax.config.update("jax_threefry_partitionable", partitionable)
+
+
+@pytest.fixture
+def original_rounding():
+    """The original's rounding as far as the compiler decides it: programs are optimised, but for the flags above."""
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
     jax.config.update("jax_disable_most_optimizations", os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] == "1")
 
 
@@ -34,13 +48,20 @@ def compiled_once(tmp_path_factory):
     """Programs that several tests (and the processes that they start) compile are compiled by the first one."""
     settings = {
         "jax_compilation_cache_dir": str(tmp_path_factory.mktemp("compiled")),
-        "jax_persistent_cache_min_compile_time_secs": 0.5,
+        "jax_persistent_cache_min_compile_time_secs": 0.0,
         "jax_persistent_cache_min_entry_size_bytes": -1,
     }
     for name, value in settings.items():
         jax.config.update(name, value)
         os.environ[name.upper()] = str(value)
     yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiled_and_forgotten():
+    """A module's compiled programs leave the memory with it: gigabytes, if all of them stayed."""
+    yield
+    jax.clear_caches()
 
 
 class Recorded:

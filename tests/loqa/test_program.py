@@ -168,3 +168,22 @@ def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(tmp_path, monk
     newest.write_bytes(newest.read_bytes()[:-9])
     program.run(launch(tmp_path / "broken"), SCRIPT, Walk())
     assert rows(folders(tmp_path / "broken")[1]) == rows(folders(tmp_path / "whole")[1])
+
+
+def test_the_mirror_of_a_run_ends_with_it(tmp_path, monkeypatch, wandb_records):
+    """So that the same run can go on, or be made again elsewhere, in the same process."""
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB__SERVICE_WAIT", "300")  # its process may start slowly on a busy machine
+    with pytest.raises(KeyboardInterrupt):
+        program.run(launch(tmp_path / "one"), SCRIPT, Walk(stop=8))
+    program.run(launch(tmp_path / "one"), SCRIPT, Walk())
+    program.run(launch(tmp_path / "two"), SCRIPT, Walk())
+    mirrored = {}
+    for root, ended in (("one", (0, 1)), ("two", (0,))):
+        for file in (tmp_path / root).glob("*/wandb/offline-run-*/run-*.wandb"):
+            *records, last = wandb_records(file)
+            assert last.HasField("exit")
+            steps = sum(record.HasField("history") for record in records)
+            mirrored[root, last.exit.exit_code] = steps
+        assert {code for name, code in mirrored if name == root} == set(ended)
+    assert mirrored == {("one", 1): 2, ("one", 0): 4, ("two", 0): 4}

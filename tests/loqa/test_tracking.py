@@ -1,5 +1,7 @@
 """The mirror to wandb is decided before a run and never touches it."""
 
+from contextlib import ExitStack
+
 import pytest
 
 from common.cli import UserError
@@ -60,20 +62,38 @@ def test_a_wandb_that_cannot_start_is_told_and_training_goes_on(tmp_path, monkey
 
     monkeypatch.setattr(wandb, "init", refuse)
     run = RunFolder(tmp_path, {"config": {"hp": {}}})
-    tracking.attach(run, "offline", Wandb(), "loqa-ipd")
-    assert run.mirror is None and "RuntimeError" in capsys.readouterr().err
+    with tracking.mirrored(run, "offline", Wandb(), "loqa-ipd"):
+        assert run.mirror is None and "RuntimeError" in capsys.readouterr().err
 
 
-def test_two_seeds_of_a_process_are_two_offline_runs(tmp_path, monkeypatch):
+def test_a_wandb_that_cannot_finish_is_told_and_the_run_is_done(tmp_path, monkeypatch, capsys):
     import wandb
 
+    class Broken:
+        def log(self, row, step): ...
+
+        def finish(self, exit_code):
+            raise ConnectionError("gone")
+
+    monkeypatch.setattr(wandb, "init", lambda **options: Broken())
+    run = RunFolder(tmp_path, {"config": {"hp": {}}})
+    with tracking.mirrored(run, "offline", Wandb(), "loqa-ipd"):
+        run.mirror({"iteration": 0})
+    assert run.mirror is None and capsys.readouterr().err.count("ConnectionError") == 1
+
+
+def test_two_seeds_of_a_process_are_two_offline_runs(tmp_path, wandb_records, capfd):
+    with ExitStack() as mirrors:
+        for seed in (1, 2):
+            folder = tmp_path / f"run{seed}"
+            folder.mkdir()
+            run = RunFolder(folder, {"config": {"hp": {"seed": seed}}})
+            wanted = Wandb(state="enabled", tags=("a",))
+            mirrors.enter_context(tracking.mirrored(run, "offline", wanted, "loqa-ipd"))
+            run.mirror({"iteration": 0, "loss": 1.0})
     for seed in (1, 2):
-        folder = tmp_path / f"run{seed}"
-        folder.mkdir()
-        run = RunFolder(folder, {"config": {"hp": {"seed": seed}}})
-        tracking.attach(run, "offline", Wandb(state="enabled", tags=("a",)), "loqa-ipd")
-        run.mirror({"iteration": 0, "loss": 1.0})
-    for seed in (1, 2):
-        files = list((tmp_path / f"run{seed}" / "wandb").glob("offline-run-*/run-*.wandb"))
-        assert len(files) == 1 and files[0].stat().st_size > 0
-    wandb.teardown()
+        (file,) = (tmp_path / f"run{seed}" / "wandb").glob("offline-run-*/run-*.wandb")
+        records = wandb_records(file)
+        assert sum(record.HasField("history") for record in records) == 1
+        assert records[-1].HasField("exit") and records[-1].exit.exit_code == 0
+    assert capfd.readouterr() == ("", "")

@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -138,7 +139,7 @@ def print_scores(config: Config, row: dict[str, Any], seed: int) -> None:
         print(f"Scores for Agent {agent + 1} vs ALLD, ALLC, TFT: [{versus}]")
 
 
-def _open_lanes(config: Config, script: Path, device: str, fresh) -> list[Lane]:
+def _open_lanes(config: Config, script: Path, device: str, fresh, mirrors: ExitStack) -> list[Lane]:
     repository = script.resolve().parents[2]
     root = Path(config.run_root) if config.run_root else repository / "results" / "pola" / "runs"
     digest = source_digest(script, [repository / "pola", repository])
@@ -150,7 +151,7 @@ def _open_lanes(config: Config, script: Path, device: str, fresh) -> list[Lane]:
         if run.finished:
             print(f"seed {seed}: finished before, see {run.path}")
             continue
-        tracking.attach(run)
+        mirrors.enter_context(tracking.mirrored(run))
         saved = run.restore()
         if saved:
             state = storage.from_arrays(fresh(seed), saved.arrays, f"the checkpoint in {run.path}")
@@ -226,11 +227,16 @@ def run(config: Config, script: Path) -> int:
 
     Args: `script` the entry point, whose imports (and its own text) are part of a run's address.
     """
+    with ExitStack() as mirrors:
+        return _train(config, script, mirrors)
+
+
+def _train(config: Config, script: Path, mirrors: ExitStack) -> int:
     device = choose_device(config.device)
     config = training.resolve_axes(config, device)
     env = training.make_game(config)
     make_state = jax.jit(lambda seed: training.initial_state(config, env, seed))
-    lanes = _open_lanes(config, script, device, lambda seed: make_state(np.uint32(seed)))
+    lanes = _open_lanes(config, script, device, lambda seed: make_state(np.uint32(seed)), mirrors)
     if not lanes:
         return 0
     print(

@@ -29,7 +29,7 @@ from pola.exact.grid_config import GRID_PROGRAM, GridConfig, parse
 from pola.exact.objective import Lanes, Problem
 from pola.exact.policies import draw_parameters, preconditioned
 from pola.exact.updates import Schedule, Updater, play
-from pola.tracking import attach
+from pola.tracking import mirrored
 
 _HOME = Path(__file__).resolve().parents[2]
 # Lanes of one batch: enough to hide the cost of a call, few enough to stay in the cache.
@@ -150,8 +150,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if folder.finished:
         print(f"this run is finished already: {folder.path}")
     else:
-        attach(folder)
-        folder.finish({"best": measure(config, folder)})
+        with mirrored(folder):
+            folder.finish({"best": measure(config, folder)})
     for row in folder.summary["best"]:
         outer = "outer loss on plain logits" if row["plain"] else "consistent"
         steps = f"inner {row['lr_in']:g}, outer {row['lr_out']:g}"

@@ -20,7 +20,7 @@ from common.runs import RunFolder, RunSpec, source_digest
 from pola.exact import printing
 from pola.exact.config import PROGRAM, Config
 from pola.exact.experiment import Experiment, State
-from pola.tracking import attach
+from pola.tracking import mirrored
 
 _HOME = Path(__file__).resolve().parents[2]
 
@@ -40,8 +40,8 @@ def run(config: Config, command: Sequence[str]) -> int:
     if folder.finished:
         print(f"this run is finished already: {folder.path}")
     else:
-        attach(folder)
-        folder.finish(_epochs(config, folder))
+        with mirrored(folder):
+            folder.finish(_epochs(config, folder))
     printing.results(folder.summary)
     if config.value_plots:
         from pola.exact.value_plots import draw_runs

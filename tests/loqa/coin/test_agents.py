@@ -19,20 +19,20 @@ def assert_trees_close(found, wanted, atol):
 @pytest.mark.golden("gru_agent_*.npz")
 def test_recorded_agent(recorded):
     params, seen = recorded.tree("param")["params"], jnp.asarray(recorded["obs"])[:, None]
-    heads = agents.sequence(params, seen)
+    heads = jax.jit(agents.sequence)(params, seen)
     np.testing.assert_allclose(heads.log_probs[:, 0], recorded["logp"], atol=ACCURACY)
     np.testing.assert_allclose(heads.q[:, 0], recorded["qvalue"], atol=ACCURACY)
     np.testing.assert_allclose(state_values(heads)[:, 0], recorded["value"], atol=ACCURACY)
-    carries = agents.start(params, 1)
+    carries, act = agents.start(params, 1), jax.jit(agents.step)
     for time, now in enumerate(seen):
-        carries, step = agents.step(params, carries, now, time)
+        carries, step = act(params, carries, now, time)
         np.testing.assert_allclose(step.log_probs, heads.log_probs[time], atol=ACCURACY)
         np.testing.assert_allclose(step.q, heads.q[time], atol=ACCURACY)
     np.testing.assert_allclose(carries.actor[0], recorded["final_carry_actor"], atol=ACCURACY)
     np.testing.assert_allclose(carries.q[0], recorded["final_carry_qvalue"], atol=ACCURACY)
-    grad = jax.grad(lambda p: agents.sequence(p, seen).log_probs[:, 0, 0].sum())(params)
+    grad = jax.jit(jax.grad(lambda p: agents.sequence(p, seen).log_probs[:, 0, 0].sum()))(params)
     assert_trees_close(grad, recorded.tree("grad_logp0")["params"], ACCURACY)
-    grad = jax.grad(lambda p: state_values(agents.sequence(p, seen)).sum())(params)
+    grad = jax.jit(jax.grad(lambda p: state_values(agents.sequence(p, seen)).sum()))(params)
     assert_trees_close(grad, recorded.tree("grad_value")["params"], ACCURACY)
 
 
@@ -63,7 +63,8 @@ def test_known_activity_and_folded_layers_change_nothing(layers):
             agents.policy_sequence(params, seen, *known) * jnp.cos(jnp.arange(4.0)).reshape(1, 1, -1)
         )
 
-    assert_trees_close(jax.grad(loss)(params, activity), jax.grad(loss)(params), 1e-5)
+    slope = jax.jit(jax.grad(loss))
+    assert_trees_close(slope(params, activity), slope(params), 1e-5)
     np.testing.assert_allclose(
         agents.policy_outputs(params, seen), agents.policy_sequence(params, seen), atol=1e-6
     )
@@ -83,16 +84,17 @@ def test_gradient_of_the_recurrence():
     def plain(*inputs):
         return jnp.sum(mask * recurrence.run(*inputs).state)
 
-    found, wanted = (jax.grad(loss, (0, 1, 2))(gates, weights, bias) for loss in (known, plain))
+    found, wanted = (jax.jit(jax.grad(loss, (0, 1, 2)))(gates, weights, bias) for loss in (known, plain))
     assert_trees_close(found, wanted, 1e-5)
 
 
 def test_a_different_agent_in_every_episode():
     sizes = agents.Architecture(12, 5, 2, 4, 2)
-    params = jax.vmap(lambda key: agents.init(sizes, key))(jax.random.split(jax.random.PRNGKey(1), 3))
+    params = [agents.init(sizes, key) for key in jax.random.split(jax.random.PRNGKey(1), 3)]
     seen = jax.random.normal(jax.random.PRNGKey(2), (4, 3, 12))
-    together = jax.vmap(lambda one, own: agents.sequence(one, own[:, None]), (0, 1), 1)(params, seen)
+    crowd = jax.tree.map(lambda *leaves: jnp.stack(leaves), *params)
+    together = jax.jit(jax.vmap(lambda one, own: agents.sequence(one, own[:, None]), (0, 1), 1))(crowd, seen)
     for episode in range(3):
-        alone = agents.sequence(jax.tree.map(lambda leaf: leaf[episode], params), seen[:, episode, None])  # noqa: B023
+        alone = jax.jit(agents.sequence)(params[episode], seen[:, episode, None])
         np.testing.assert_allclose(together.log_probs[:, episode], alone.log_probs, atol=1e-6)
         np.testing.assert_allclose(together.q[:, episode], alone.q, atol=1e-6)

@@ -1,6 +1,5 @@
 """`coin_train.py` as a person runs it: logs, agents, kill and resume."""
 
-import json
 import shutil
 import subprocess
 import sys
@@ -8,10 +7,11 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pytest
 
-from common.runs import RunFolder
-from loqa import storage
-from loqa.coin import config
+from common.runs import RunFolder, RunSpec, source_digest
+from loqa import program, storage
+from loqa.coin import config, training
 
 SCRIPT = Path(config.__file__).resolve().parents[2] / "coin_train.py"
 WORDS = (
@@ -43,10 +43,17 @@ def logged(run):
     return [{key: value for key, value in row.items() if key != "walltime"} for row in run.metrics()]
 
 
-def test_killed_and_run_again_is_the_uninterrupted_run(tmp_path):
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A run that nothing interrupted."""
+    root = tmp_path_factory.mktemp("whole")
+    done = subprocess.run(command(root), capture_output=True, text=True, check=True)
+    assert "against always_defect" in done.stdout
+    return only(root)
+
+
+def test_killed_and_run_again_is_the_uninterrupted_run(tmp_path, whole):
     """Killed while it trains, with the buffer on: the same log and the same agents, bit for bit."""
-    whole = subprocess.run(command(tmp_path / "whole"), capture_output=True, text=True, check=True)
-    assert "against always_defect" in whole.stdout
     child = subprocess.Popen(command(tmp_path / "killed"), stdout=subprocess.DEVNULL)
     while child.poll() is None and not any((tmp_path / "killed").glob("*/agents/minimal_state_200")):
         time.sleep(0.02)
@@ -54,7 +61,7 @@ def test_killed_and_run_again_is_the_uninterrupted_run(tmp_path):
     child.wait()
     again = subprocess.run(command(tmp_path / "killed"), capture_output=True, text=True, check=True)
     assert again.stdout
-    first, second = only(tmp_path / "whole"), only(tmp_path / "killed")
+    first, second = whole, only(tmp_path / "killed")
     assert first.finished and second.finished and logged(first) == logged(second)
     assert [row["iteration"] for row in logged(first)] == list(range(0, 401, 20))
     for number in (0, 200, 400):
@@ -67,12 +74,8 @@ def test_killed_and_run_again_is_the_uninterrupted_run(tmp_path):
     assert agents[0][1]["hp"]["actor"]["hidden_size"] == 4
 
 
-def test_a_run_that_stopped_in_the_middle_goes_on(tmp_path, monkeypatch):
+def test_a_run_that_stopped_in_the_middle_goes_on(tmp_path, monkeypatch, original_streams, whole):
     """Saved after every evaluation and stopped after one of them: bit for bit the whole run."""
-    import jax
-
-    from loqa import program, storage
-    from loqa.coin import training
 
     def always(lane, last):
         lane.run.checkpoint(lane.done, storage.to_arrays(lane.state), {"walltime": lane.walltime})
@@ -85,41 +88,37 @@ def test_a_run_that_stopped_in_the_middle_goes_on(tmp_path, monkeypatch):
                 raise KeyboardInterrupt
             return super().row(iteration, report)
 
-    def start(kind, folder):
-        launch = config.parse([*WORDS.split(), "hp.max_iterations=80", "--run_root", str(tmp_path / folder)])
-        jax.config.update("jax_threefry_partitionable", False)
-        try:
-            program.run(launch, SCRIPT, kind(launch.hp))
-        except KeyboardInterrupt:
-            assert kind is Stopped
+    def start(kind):
+        launch = config.parse([*WORDS.split(), "--run_root", str(tmp_path)])
+        program.run(launch, SCRIPT, kind(launch.hp))
 
-    before = jax.config.jax_threefry_partitionable
-    start(Stopped, "stopped")
-    assert not only(tmp_path / "stopped").finished
-    assert only(tmp_path / "stopped").restore().step > 40
-    start(training.Trainer, "stopped")
-    start(training.Trainer, "whole")
-    jax.config.update("jax_threefry_partitionable", before)
-    assert logged(only(tmp_path / "stopped")) == logged(only(tmp_path / "whole"))
-    ends = [only(tmp_path / name).restore().arrays for name in ("stopped", "whole")]
+    with pytest.raises(KeyboardInterrupt):
+        start(Stopped)
+    assert not only(tmp_path).finished
+    assert 40 < only(tmp_path).restore().step < 100
+    start(training.Trainer)
+    assert only(tmp_path).finished and logged(only(tmp_path)) == logged(whole)
+    ends = [run.restore().arrays for run in (only(tmp_path), whole)]
     for name, value in ends[0].items():
         np.testing.assert_array_equal(value, ends[1][name])
 
 
-def test_a_state_of_another_network_is_refused(tmp_path):
-    """The checkpoint of a run is replaced by one of another board: one line, exit code 2, nothing lost."""
-    words = "hp.max_iterations=0", "hp.batch_size=2"
-    subprocess.run(command(tmp_path / "small", *words), check=True, capture_output=True)
-    subprocess.run(command(tmp_path / "large", *words, "hp.game.width=4"), check=True, capture_output=True)
-    small, large = only(tmp_path / "small"), only(tmp_path / "large")
-    record = json.loads((small.path / "run.json").read_text("utf-8"))
-    shutil.rmtree(small.path / "checkpoints")
-    shutil.copytree(large.path / "checkpoints", small.path / "checkpoints")
-    record["status"] = "interrupted"
-    (small.path / "run.json").write_text(json.dumps(record), "utf-8")
-    again = subprocess.run(command(tmp_path / "small", *words), capture_output=True, text=True)
+def test_a_state_of_another_network_is_refused(tmp_path, whole):
+    """A run finds the checkpoint of one on another board in its folder: one line, exit code 2, nothing lost."""
+    launch = config.parse([*WORDS.split(), "hp.game.width=4"])
+    roots = [SCRIPT.parent, SCRIPT.parent.parent]
+    spec = RunSpec(SCRIPT.name, launch.identity(7), source_digest(SCRIPT, roots))
+    wide = RunFolder.open(tmp_path, spec, [SCRIPT.name], "cpu")
+    shutil.copytree(whole.path / "checkpoints", wide.path / "checkpoints")
+    wide._lock.close()  # as the end of its process would
+    again = subprocess.run(command(tmp_path, "hp.game.width=4"), capture_output=True, text=True)
     assert again.returncode == 2 and again.stderr.strip().count("\n") == 0
-    assert "does not fit" in again.stderr and (small.path / "checkpoints").exists()
+    assert "does not fit" in again.stderr
+    kept = [
+        {path.name: path.read_bytes() for path in (run.path / "checkpoints").iterdir()}
+        for run in (wide, whole)
+    ]
+    assert kept[0] == kept[1] and only(tmp_path).status == "interrupted"
 
 
 def test_bad_input_is_one_line(tmp_path):

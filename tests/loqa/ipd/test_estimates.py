@@ -42,7 +42,7 @@ def test_losses_of_two_steps(ipd, module, readme_hp):
     def actor(p):
         return module.actor_losses(hp, agent, p, rival, episodes)
 
-    found, gradients = actor(params), jax.jacrev(actor)(params)
+    found, gradients = jax.jit(lambda p: (actor(p), jax.jacrev(actor)(p)))(params)
     gamma = 0.96
     g0, g1 = -1 - 3 * gamma, -3.0
     pihat = 1 / (1 + np.exp(-np.array([g0, g1])))
@@ -64,11 +64,15 @@ def test_centred_advantages_cancel_what_all_episodes_share(ipd, module, readme_h
         agent = ipd.make_agent(hp)
         params = _zero_q(agent)
         same = jnp.asarray([[C, C], [D, D]])
-        rival = ipd.Player(agent, params)
-        found = module.actor_losses(hp, agent, params, rival, Episodes(same, ~same))
+
+        @jax.jit
+        def losses(episodes, hp=hp, agent=agent, params=params):
+            return module.actor_losses(hp, agent, params, ipd.Player(agent, params), episodes)
+
+        found = losses(Episodes(same, ~same))
         np.testing.assert_allclose([found.agent, found.opponent], [0, 0], atol=1e-6)
         mixed = jnp.asarray([[C, D], [D, C]])
-        found = module.actor_losses(hp, agent, params, rival, Episodes(mixed, mixed))
+        found = losses(Episodes(mixed, mixed))
         # own rewards (-1, -2) and (-2, -1); returns follow with gamma; l = log 1/2 everywhere, so the sum cancels
         np.testing.assert_allclose(found.agent, 0, atol=1e-6)
         assert abs(float(found.opponent)) > 1e-3
@@ -88,9 +92,8 @@ def test_q_loss_of_two_steps(ipd, module, readme_hp, words, goal, loss):
     hp = readme_hp(f"hp.game_length=2 hp.batch_size=1 {words} hp.qvalue.loss={loss}")
     agent = ipd.make_agent(hp)
     params = _zero_q(agent)
-    found = module.q_loss(
-        hp, agent, params, params, Episodes(jnp.asarray([[C], [D]]), jnp.asarray([[D], [D]]))
-    )
+    episodes = Episodes(jnp.asarray([[C], [D]]), jnp.asarray([[D], [D]]))
+    found = jax.jit(lambda p: module.q_loss(hp, agent, p, p, episodes))(params)
     error = np.abs(goal)
     each = 0.5 * error**2 if loss == "squared" else np.where(error < 1, 0.5 * error**2, error - 0.5)
     np.testing.assert_allclose(found, each.mean(), rtol=1e-5)

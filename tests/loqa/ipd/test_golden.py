@@ -40,11 +40,11 @@ def test_agents(recorded, model, batch):
     params = recorded.tree(f"{model}.param")
     fresh = agent.init(jax.random.PRNGKey(0))
     assert jax.tree.map(jnp.shape, fresh) == jax.tree.map(jnp.shape, params)
-    heads = agent.heads(params, jnp.repeat(states[:, None], batch, axis=1))
+    heads = jax.jit(agent.heads)(params, jnp.repeat(states[:, None], batch, axis=1))
     for column in range(batch):
         np.testing.assert_allclose(heads.log_probs[:, column], recorded[f"{model}.logp_seq"], atol=1e-5)
         np.testing.assert_allclose(heads.q[:, column], recorded[f"{model}.qvalue_seq"], atol=1e-5)
-    memory, act = agent.start(batch), agent.policy(params)
+    memory, act = agent.start(batch), jax.jit(agent.policy(params))
     for t, state in enumerate(states):
         memory, log_probs = act(memory, jnp.full((batch,), state))
         np.testing.assert_allclose(log_probs[0], recorded[f"{model}.logp_seq"][t], atol=1e-5)
@@ -71,7 +71,7 @@ def _numerics(ipd, kind):
 
 @pytest.mark.golden("ipd_updates_case*.npz")
 @pytest.mark.parametrize("kind", ["plain", "memory-one"])
-def test_iterations_from_the_seed(ipd, recorded_hp, original_streams, recorded, run, kind):
+def test_iterations_from_the_seed(ipd, recorded_hp, original_streams, original_rounding, recorded, run, kind):
     hp = recorded_hp(run["hp"])
     trainer = ipd.Trainer(hp, _numerics(ipd, kind))
     state, step = trainer.fresh(hp.seed), jax.jit(trainer.advance)
@@ -101,6 +101,13 @@ def test_iterations_from_the_seed(ipd, recorded_hp, original_streams, recorded, 
 def test_iterations_from_the_recorded_episodes(ipd, recorded_hp, recorded, run, kind):
     """The same without the original's randomness: its episodes and its parameters at the start of each iteration."""
     hp, numerics = recorded_hp(run["hp"]), _numerics(ipd, kind)
+
+    @jax.jit
+    def improve(learner, episodes, it):
+        opponent = ipd.Player(ipd.make_agent(hp), learner.params)
+        actor, _ = ipd.improve_actor(hp, numerics, learner, opponent, episodes, it)
+        return actor.params, ipd.improve_q(hp, numerics, actor, episodes)[0]
+
     learner = ipd.Trainer(hp).fresh(0).learners[0]
     start = recorded.tree("param0")
     learner = learner._replace(params=start, target=start)
@@ -112,16 +119,16 @@ def test_iterations_from_the_recorded_episodes(ipd, recorded_hp, recorded, run, 
             np.testing.assert_array_equal(
                 OBSERVATIONS[seen.states()], recorded[f"it{it}.obs"][:, :, seat].swapaxes(0, 1)
             )
-        opponent = ipd.Player(ipd.make_agent(hp), learner.params)
-        learner, _ = ipd.improve_actor(hp, numerics, learner, opponent, episodes, it)
-        _compare(learner.params, recorded.tree(f"it{it}.after_actor"))
-        learner, _ = ipd.improve_q(hp, numerics, learner, episodes)
+        after_actor, learner = improve(learner, episodes, it)
+        _compare(after_actor, recorded.tree(f"it{it}.after_actor"))
         _compare(learner.params, recorded.tree(f"it{it}.after_q"))
         _compare(learner.target, recorded.tree(f"it{it}.ema"))
 
 
 @pytest.mark.golden("ipd_curves*.json")
-def test_the_first_hundred_iterations_at_full_scale(ipd, readme_hp, original_streams, case):
+def test_the_first_hundred_iterations_at_full_scale(
+    ipd, readme_hp, original_streams, original_rounding, case
+):
     """The README's command with the original's noise (acceptance A10)."""
     recorded_runs = json.loads(case.read_text())["groups"]["readme"]
     trainer = ipd.Trainer(readme_hp("hp.batch_size=2048 hp.game_length=50"))

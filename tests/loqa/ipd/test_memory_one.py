@@ -41,13 +41,15 @@ def test_actor_losses_and_their_gradients(ipd, readme_hp, model, words):
     episodes = _episodes(hp.game_length, hp.batch_size)
     opponent = ipd.Player(agent, _params(agent, 1))
 
-    def both(params, module):
-        return module.actor_losses(hp, agent, params, opponent, episodes)
+    def both(module):
+        def losses(params):
+            return module.actor_losses(hp, agent, params, opponent, episodes)
 
-    params = _params(agent, 0)
-    for found, wanted in zip(both(params, memory_one), both(params, ipd), strict=True):
-        np.testing.assert_allclose(found, wanted, rtol=2e-5, atol=1e-6)
-    found, wanted = (jax.jacrev(lambda p, m=module: both(p, m))(params) for module in (memory_one, ipd))
+        return jax.jit(lambda params: (losses(params), jax.jacrev(losses)(params)))(_params(agent, 0))
+
+    (values, found), (plain, wanted) = both(memory_one), both(ipd)
+    for value, other in zip(values, plain, strict=True):
+        np.testing.assert_allclose(value, other, rtol=2e-5, atol=1e-6)
     for term in wanted._fields:
         jax.tree.map(
             lambda a, b, term=term: np.testing.assert_allclose(a, b, rtol=1e-4, atol=2e-5, err_msg=term),
@@ -67,7 +69,7 @@ def test_q_loss_and_its_gradient(ipd, readme_hp, mode, target, loss):
     params, average = _params(agent, 0), _params(agent, 1)
     episodes = _episodes(hp.game_length, hp.batch_size)
     (found, slope), (wanted, gradient) = (
-        jax.value_and_grad(lambda p, m=module: m.q_loss(hp, agent, p, average, episodes))(params)
+        jax.jit(jax.value_and_grad(lambda p, m=module: m.q_loss(hp, agent, p, average, episodes)))(params)
         for module in (memory_one, ipd)
     )
     np.testing.assert_allclose(found, wanted, rtol=1e-5)
@@ -96,7 +98,7 @@ def test_a_pattern_that_never_occurs_has_no_gradient(ipd, readme_hp):
     def losses(params):
         return memory_one.actor_losses(hp, agent, params, opponent, Episodes(always, always))
 
-    gradients = jax.jacrev(losses)(_params(agent, 0))
+    gradients = jax.jit(jax.jacrev(losses))(_params(agent, 0))
     for term in gradients:
         head = term["params"]["actor_head"]
         assert not any(np.any(head[unseen]) for unseen in ("CC", "CD", "DC"))
@@ -107,8 +109,7 @@ def test_a_pattern_that_never_occurs_has_no_gradient(ipd, readme_hp):
     "words",
     [
         "",
-        "hp.just_self_play=false",
-        "hp.actor.train.separate_optimizers=enabled hp.actor.train.clip_grad.mode=norm",
+        "hp.just_self_play=false hp.actor.train.separate_optimizers=enabled hp.actor.train.clip_grad.mode=norm",
         "hp.qvalue.replay_buffer.mode=enabled hp.qvalue.replay_buffer.capacity=7 hp.optimizer=sgd",
         "hp.rng_mode=fresh hp.actor.train.freeze=2 hp.qvalue.target=monte-carlo hp.qvalue.loss=squared",
     ],

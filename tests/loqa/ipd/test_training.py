@@ -1,5 +1,7 @@
 """Runs of `ipd.py` inside one process: options, seeds, randomness, and that everything is compiled once."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,10 +18,16 @@ EVERYTHING = (
 )
 
 
+@functools.cache
+def _compiled(ipd, words):
+    trainer = ipd.Trainer(parse(f"{words} {TINY}".split()).hp)
+    return trainer, jax.jit(trainer.advance)
+
+
 def _start(ipd, words, seed=1):
-    hp = parse(f"{words} {TINY}".split()).hp
-    trainer = ipd.Trainer(hp)
-    return trainer, trainer.fresh(np.uint32(seed))
+    """The trainer of a setting, its state at the start and its compiled `advance`."""
+    trainer, step = _compiled(ipd, words)
+    return trainer, trainer.fresh(np.uint32(seed)), step
 
 
 def _equal(one, two):
@@ -29,8 +37,8 @@ def _equal(one, two):
 @pytest.mark.parametrize("words", ["hp=logits", "hp=gru", "hp=mlp", "hp=coin", EVERYTHING])
 def test_every_group_trains(ipd, words):
     """Three iterations; everything finite, everything moves, and the rows hold the metrics of the README."""
-    trainer, state = _start(ipd, words)
-    step, first = jax.jit(trainer.advance), state
+    trainer, state, step = _start(ipd, words)
+    first = state
     for _ in range(3):
         state, report = step(state, 1)
     assert int(state.iteration) == 3
@@ -47,8 +55,7 @@ def test_every_group_trains(ipd, words):
 
 @pytest.mark.parametrize("words", ["hp=logits", EVERYTHING])
 def test_chunks_do_not_matter_and_zero_iterations_change_nothing(ipd, words):
-    trainer, state = _start(ipd, words)
-    step = jax.jit(trainer.advance)
+    _, state, step = _start(ipd, words)
     together, _ = step(state, 5)
     apart = state
     for n in (0, 2, 1, 0, 2):
@@ -58,13 +65,12 @@ def test_chunks_do_not_matter_and_zero_iterations_change_nothing(ipd, words):
 
 
 def test_a_seed_of_a_batch_is_the_run_of_that_seed(ipd):
-    trainer, _ = _start(
+    trainer, _, step = _start(
         ipd, "hp=logits hp.agent_replay_buffer.mode=disabled hp.qvalue.replay_buffer.mode=disabled"
     )
     states = [trainer.fresh(np.uint32(seed)) for seed in (3, 4)]
     both = jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
     both, _ = jax.jit(jax.vmap(trainer.advance))(both, np.array([2, 2], np.int32))
-    step = jax.jit(trainer.advance)
     for lane, state in enumerate(states):
         alone, _ = step(state, 2)
         jax.tree.map(lambda a, b, lane=lane: np.testing.assert_allclose(a[lane], b, atol=1e-5), both, alone)
@@ -73,8 +79,8 @@ def test_a_seed_of_a_batch_is_the_run_of_that_seed(ipd):
 def test_fixed_noise_is_replayed_and_fresh_noise_is_not(ipd):
     words = "hp=logits hp.agent_replay_buffer.mode=disabled hp.actor.train.freeze=9"
     for mode, repeats in (("fixed", True), ("fresh", False)):
-        trainer, state = _start(ipd, f"{words} hp.rng_mode={mode}")
-        step, seen = jax.jit(trainer.advance), []
+        _, state, step = _start(ipd, f"{words} hp.rng_mode={mode}")
+        seen = []
         for _ in range(2):
             state, report = step(state, 1)
             seen.append(report.training.episodes)
@@ -96,8 +102,8 @@ def test_noise_plays_the_policy_with_exploration(kind, epsilon):
 
 
 def test_a_frozen_actor_waits(ipd):
-    trainer, state = _start(ipd, "hp=logits hp.agent_replay_buffer.mode=disabled hp.actor.train.freeze=2")
-    step, heads = jax.jit(trainer.advance), []
+    _, state, step = _start(ipd, "hp=logits hp.agent_replay_buffer.mode=disabled hp.actor.train.freeze=2")
+    heads = []
     for _ in range(3):
         state, _ = step(state, 1)
         heads.append(state.learners[0].params["params"]["actor_head"])
@@ -106,8 +112,8 @@ def test_a_frozen_actor_waits(ipd):
 
 
 def test_resets_return_the_parameters_and_nothing_else(ipd):
-    trainer, first = _start(ipd, "hp=logits hp.reset.mode=enabled hp.reset.every=2")
-    step, state = jax.jit(trainer.advance), first
+    _, first, step = _start(ipd, "hp=logits hp.reset.mode=enabled hp.reset.every=2")
+    state = first
     for i in range(3):
         state, _ = step(state, 1)
         back = _equal(state.learners[0].params, first.learners[0].params)
@@ -121,8 +127,8 @@ def test_without_shaping_the_opponents_gain_plays_no_part(ipd):
     words = "hp=logits hp.agent_replay_buffer.mode=disabled hp.optimizer=sgd"
     ends = []
     for weight in (0, 1):
-        trainer, state = _start(ipd, f"{words} hp.opponent_differentiation_weight={weight}")
-        state, report = jax.jit(trainer.advance)(state, 1)
+        _, state, step = _start(ipd, f"{words} hp.opponent_differentiation_weight={weight}")
+        state, report = step(state, 1)
         assert report.training.opponent_norm[0] > 0
         ends.append(state.learners[0].params["params"]["actor_head"])
     assert not _equal(*ends)
@@ -137,7 +143,7 @@ def test_the_second_learner_learns_from_its_own_seat(ipd, readme_hp):
     (chance,) = trainer.chances(jax.random.PRNGKey(5), True)[:1]
     mirrored = [chance, jnp.flip(chance, 1)]
     state = ipd.State(state.key, state.iteration, (twin, twin))
-    after, _ = ipd.iteration(hp, trainer.numerics, state, mirrored, state.key)
+    after, _ = jax.jit(lambda now: ipd.iteration(hp, trainer.numerics, now, mirrored, now.key))(state)
     first, second = after.learners
     # the first learner met the second as it was, the second met the first one after its step: the agent's part agrees
     np.testing.assert_allclose(
