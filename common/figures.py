@@ -134,7 +134,8 @@ def plan(figure: Figure, seeds: tuple[int, ...] | None = None) -> list[PlannedRu
     """Every run that the figure needs at its profile, resolved by the paper's own command-line parsers."""
     settings, source = figure.manifest["profile"][figure.profile], figure.source
     home, digests, runs = figure.root / figure.paper, {}, []
-    (package,) = (path.parent.name for path in home.glob("*/programs.py"))  # not always the paper's folder's name
+    # the package does not always bear the name of the paper's folder
+    (package,) = (path.parent.name for path in home.glob("*/programs.py"))
     programs = importlib.import_module(f"{package}.programs").PROGRAMS
     for entry in figure.manifest["run"]:
         if source not in entry.get("profiles", PROFILES):
