@@ -28,6 +28,8 @@ boot := $(or $(PYTHON),$(shell command -v python3.11 || command -v python3 || ec
 environment = $(boot) common/environment.py $(1)
 options = --profile $(PROFILE) --device $(DEVICE) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(JOBS),--jobs $(JOBS))
 figures = $(call python_of,$(1)) -m common.figures
+# the paper's own spelling of its package
+package_of = $(patsubst stackelberg,stackerlberg,$(1))
 
 .PHONY: help
 help: ## this list
@@ -48,9 +50,10 @@ help: ## this list
 	  "lock-PAPER" "resolve its dependencies anew into requirements.lock" \
 	  "publish-PAPER-FIGURE" "copy a finished figure to published/" \
 	  "film-loqa-coin CHECKPOINT=FILE" "an episode of trained agents as a GIF (OPPONENT, SEED, STEPS, FPS, OUTPUT)" \
+	  "film-iqflow-cleanup CHECKPOINT=FILE" "the same with the incentives paid (AGENTS, SEED, STEPS, FPS, OUTPUT)" \
 	  "clean-PAPER" "remove its results and environment"
 	@echo; echo "Everything:"
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1 \2/p' Makefile | while read -r target text; do printf '  %-38s %s\n' "$$target" "$$text"; done
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1 \2/p' Makefile | while read -r target text; do printf '  %-38s %s\n' "$$target" "$$text"; done
 	@echo; echo "Variables:"; sed -n 's/^#   //p' Makefile | sed 's/^/  /'
 
 # --- every paper -----------------------------------------------------------------------------------------------
@@ -72,7 +75,8 @@ bench-$(1): env-$(1)
 lock-$(1):
 	@$$(boot) common/environment.py lock $(1)
 image-$(1):
-	$$(BUILD_IMAGE) -f docker/Dockerfile $$(IMAGE_ARGS) --build-arg PAPER=$(1) --build-arg DEVICE=$$(DEVICE) \
+	$$(BUILD_IMAGE) -f docker/Dockerfile $$(IMAGE_ARGS) --build-arg PAPER=$(1) --build-arg PACKAGE=$$(call package_of,$(1)) \
+	  --build-arg DEVICE=$$(DEVICE) \
 	  --build-arg REVISION=$$$$(git rev-parse HEAD) \
 	  --build-arg LOCK_HASH=$$$$(sha256sum $(1)/requirements.lock | cut -d' ' -f1) --tag opponent-shaping-$(1):$$(DEVICE) .
 clean-$(1):
@@ -100,10 +104,11 @@ $(foreach figure,$(FIGURES),$(eval $(call figure_rules,$(figure))))
 
 # --- every film ------------------------------------------------------------------------------------------------
 
-# $(1) is loqa-coin: the part of the paper's film.py that draws it.
-FILMS := loqa-coin
+# $(1) is a paper and the game of its film.py, such as loqa-coin.
+FILMS := loqa-coin iqflow-cleanup
 CHECKPOINT ?=
 OPPONENT ?=
+AGENTS ?=
 SEED ?=
 STEPS ?=
 FPS ?=
@@ -111,22 +116,27 @@ OUTPUT ?=
 define film_rules
 .PHONY: film-$(1)
 film-$(1): env-$$(call paper_of,$(1))
-	@[ -n "$$(CHECKPOINT)" ] || { echo "film-$(1): name the agents, CHECKPOINT=.../agents/minimal_state_N" >&2; exit 2; }
+	@[ -n "$$(CHECKPOINT)" ] || { echo "film-$(1): name the agents, CHECKPOINT=RUN/agents/FILE" >&2; exit 2; }
 	@$$(call python_of,$$(call paper_of,$(1))) $$(call paper_of,$(1))/film.py $$(call figure_of,$(1)) --checkpoint "$$(CHECKPOINT)" \
 	  --output "$$(or $$(OUTPUT),results/$$(call paper_of,$(1))/film-$$(call figure_of,$(1)).gif)" \
-	  $$(if $$(OPPONENT),--opponent "$$(OPPONENT)") $$(if $$(SEED),--seed $$(SEED)) $$(if $$(STEPS),--steps $$(STEPS)) $$(if $$(FPS),--fps $$(FPS))
+	  $$(if $$(OPPONENT),--opponent "$$(OPPONENT)") $$(if $$(AGENTS),--agents "$$(AGENTS)") $$(if $$(SEED),--seed $$(SEED)) $$(if $$(STEPS),--steps $$(STEPS)) $$(if $$(FPS),--fps $$(FPS))
 endef
 $(foreach film,$(FILMS),$(eval $(call film_rules,$(film))))
 
 # --- everything ------------------------------------------------------------------------------------------------
 
-.PHONY: reproduce test smoke lint verdict readme clean
+.PHONY: reproduce test test-slow smoke lint verdict readme clean
 reproduce: ## every figure of every paper
 	@worst=0; for paper in $(PAPERS); do $(MAKE) --no-print-directory reproduce-$$paper; code=$$?; \
 	  [ $$code -gt $$worst ] && worst=$$code; done; exit $$worst
 test: $(addprefix env-,$(PAPERS)) ## the whole test suite, each paper's in its own environment
 	@first=tests/common; for paper in $(PAPERS); do \
 	  $(call python_of,$$paper) -m pytest $$first tests/$$paper $(PYTEST_ARGS) || exit; first=; done
+# 5 is pytest's word for a folder without such tests
+test-slow: $(addprefix env-,$(PAPERS)) ## the tests marked slow, which the other test targets leave out
+	@worst=0; first=tests/common; for paper in $(PAPERS); do \
+	  $(call python_of,$$paper) -m pytest -m slow $$first tests/$$paper $(PYTEST_ARGS); code=$$?; first=; \
+	  [ $$code -eq 5 ] && code=0; [ $$code -gt $$worst ] && worst=$$code; done; exit $$worst
 smoke: $(addprefix smoke-,$(PAPERS)) ## every figure at smoke size, seconds each
 lint: env-pola ## style and imports of the whole tree
 	@$(call python_of,pola) -m ruff check . && $(call python_of,pola) -m ruff format --check .

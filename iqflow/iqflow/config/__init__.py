@@ -1,0 +1,1 @@
+"""The eleven configurations by their original names, and the frozen dataclasses that they fill."""

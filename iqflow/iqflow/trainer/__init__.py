@@ -1,0 +1,1 @@
+"""Training: one compiled program per combination of algorithm and experiment, and the scripts that launch it."""
