@@ -28,6 +28,8 @@ boot := $(or $(PYTHON),$(shell command -v python3.11 || command -v python3 || ec
 environment = $(boot) common/environment.py $(1)
 options = --profile $(PROFILE) --device $(DEVICE) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(JOBS),--jobs $(JOBS))
 figures = $(call python_of,$(1)) -m common.figures
+# Two processes of tests on two cores, a file's tests in one of them; words of one's own for pytest replace that.
+pytest = $(call python_of,$(1)) -m pytest $(or $(PYTEST_ARGS),--numprocesses auto --maxprocesses 4 --dist loadfile)
 # the paper's own spelling of its package
 package_of = $(patsubst stackelberg,stackerlberg,$(1))
 
@@ -38,9 +40,9 @@ help: ## this list
 	@echo; echo "Figures (plan-... shows what a figure would run, figure-... redraws the published data):"
 	@for toml in $(foreach paper,$(PAPERS),$(wildcard $(paper)/figures/*.toml)); do \
 	  paper=$${toml%%/*}; figure=$$(basename $$toml .toml); \
-	  printf '  %-38s %s\n' "reproduce-$$paper-$$figure" "$$(sed -n 's/^title = "\(.*\)"$$/\1/p' $$toml)"; done
+	  printf '  %-42s %s\n' "reproduce-$$paper-$$figure" "$$(sed -n 's/^title = "\(.*\)"$$/\1/p' $$toml)"; done
 	@echo; echo "One paper (now: $(PAPERS)):"
-	@printf '  %-38s %s\n' \
+	@printf '  %-42s %s\n' \
 	  "reproduce-PAPER" "all its figures" \
 	  "plan-PAPER, plan-PAPER-FIGURE" "what would run, what is cached, how long it takes; runs nothing" \
 	  "test-PAPER" "its tests and those of common/" \
@@ -53,7 +55,7 @@ help: ## this list
 	  "film-iqflow-cleanup CHECKPOINT=FILE" "the same with the incentives paid (AGENTS, SEED, STEPS, FPS, OUTPUT)" \
 	  "clean-PAPER" "remove its results and environment"
 	@echo; echo "Everything:"
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1 \2/p' Makefile | while read -r target text; do printf '  %-38s %s\n' "$$target" "$$text"; done
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1 \2/p' Makefile | while read -r target text; do printf '  %-42s %s\n' "$$target" "$$text"; done
 	@echo; echo "Variables:"; sed -n 's/^#   //p' Makefile | sed 's/^/  /'
 
 # --- every paper -----------------------------------------------------------------------------------------------
@@ -67,7 +69,7 @@ reproduce-$(1): env-$(1)
 plan-$(1): env-$(1)
 	@$$(call figures,$(1)) plan $(1) $$(options)
 test-$(1): env-$(1)
-	@$$(call python_of,$(1)) -m pytest tests/common tests/$(1) $$(PYTEST_ARGS)
+	@$$(call pytest,$(1)) tests/common tests/$(1)
 smoke-$(1): env-$(1)
 	@$$(call figures,$(1)) reproduce $(1) $$(options) --profile smoke
 bench-$(1): env-$(1)
@@ -131,11 +133,11 @@ reproduce: ## every figure of every paper
 	  [ $$code -gt $$worst ] && worst=$$code; done; exit $$worst
 test: $(addprefix env-,$(PAPERS)) ## the whole test suite, each paper's in its own environment
 	@first=tests/common; for paper in $(PAPERS); do \
-	  $(call python_of,$$paper) -m pytest $$first tests/$$paper $(PYTEST_ARGS) || exit; first=; done
+	  $(call pytest,$$paper) $$first tests/$$paper || exit; first=; done
 # 5 is pytest's word for a folder without such tests
 test-slow: $(addprefix env-,$(PAPERS)) ## the tests marked slow, which the other test targets leave out
 	@worst=0; first=tests/common; for paper in $(PAPERS); do \
-	  $(call python_of,$$paper) -m pytest -m slow $$first tests/$$paper $(PYTEST_ARGS); code=$$?; first=; \
+	  $(call pytest,$$paper) -m slow $$first tests/$$paper; code=$$?; first=; \
 	  [ $$code -eq 5 ] && code=0; [ $$code -gt $$worst ] && worst=$$code; done; exit $$worst
 smoke: $(addprefix smoke-,$(PAPERS)) ## every figure at smoke size, seconds each
 lint: env-pola ## style and imports of the whole tree
