@@ -1,6 +1,7 @@
 """`from stackerlberg import ...`: games that are not in the paper, solved exactly and by learning."""
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -60,6 +61,15 @@ def test_the_documented_examples_run(capsys):
     assert exact == learnt == "leader [1] earns 3 (best possible 3); follower [1] earns 2 and regrets 0"
     earned, best = re.match(r"leader .* earns (\S+) \(best possible (\S+)\)", markov).groups()
     assert earned == best and markov.endswith("regrets 0")
+
+
+def test_the_readmes_example_runs(capsys):
+    """What its last comment says of both solutions is what they print."""
+    readme = (Path(__file__).resolve().parents[2] / "stackelberg" / "README.md").read_text("utf-8")
+    (example,) = re.findall(r"^```python\n(.*?)^```", readme, re.M | re.S)
+    exec(example, {})
+    claimed = example.splitlines()[-1].removeprefix("# both: ")
+    assert capsys.readouterr().out.splitlines() == [claimed, claimed]
 
 
 def test_three_by_three_exactly():
