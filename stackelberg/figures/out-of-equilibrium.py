@@ -28,7 +28,7 @@ def draw(rows):
         plotting.reference_line(ax, value, "exact Stackelberg value")
         plotting.reference_line(ax, 1.0, "the follower's preferred equilibrium", 1)
         ax.set(
-            xlabel="leader's environment steps, the follower's learning included",
+            xlabel="environment steps, learning included",
             ylabel="leader's payoff, greedy",
         )
         ax.set_title(game)
