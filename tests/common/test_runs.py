@@ -107,6 +107,21 @@ def test_a_file_in_place_of_the_results_folder_is_an_error_of_the_system(tmp_pat
         _open(tmp_path / "results")
 
 
+def test_source_files_follow_relative_imports(tmp_path):
+    package = tmp_path / "package"
+    (package / "inner").mkdir(parents=True)
+    (tmp_path / "run.py").write_text("from package.main import f\n")
+    (package / "__init__.py").write_text("")
+    (package / "main.py").write_text("from . import beside\nfrom .inner.deep import g\n")
+    (package / "beside.py").write_text("")
+    (package / "unused.py").write_text("")
+    (package / "inner" / "__init__.py").write_text("")
+    (package / "inner" / "deep.py").write_text("from ..above import h\n")
+    (package / "above.py").write_text("")
+    found = {file.name for file in source_files(tmp_path / "run.py", [tmp_path])}
+    assert {"run.py", "main.py", "beside.py", "deep.py", "above.py"} <= found and "unused.py" not in found
+
+
 def test_the_source_digest_follows_the_code_and_nothing_else(tmp_path):
     package = tmp_path / "paper"
     package.mkdir()
