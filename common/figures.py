@@ -174,10 +174,13 @@ def _folder(figure: Figure, run: PlannedRun) -> RunFolder:
 
 def _share(figure: Figure, run: PlannedRun) -> float:
     folder = _folder(figure, run)
-    if folder.finished:
-        return 1.0
+    return 1.0 if folder.finished else _progress(folder.path)
+
+
+def _progress(folder: Path) -> float:
+    """How far the run in `folder` says it is; 0 before it says anything."""
     try:
-        state = json.loads((folder.path / "progress.json").read_bytes())
+        state = json.loads((folder / "progress.json").read_bytes())
         return min(state["done"] / state["total"], 1.0)
     except (FileNotFoundError, json.JSONDecodeError, ZeroDivisionError):
         return 0.0
@@ -251,12 +254,12 @@ def execute(figure: Figure, runs: Sequence[PlannedRun], jobs: int, device: str) 
                 batch = waiting.pop(0)
                 active[_start(figure, batch, jobs, device)] = batch
             time.sleep(0.2)
-            if (
-                time.monotonic() - looked > 1.0
-            ):  # reading every run's progress costs more than asking its process
-                shares |= {
-                    run.spec.address: _share(figure, run) for batch in active.values() for run in batch
-                }
+            # reading every run's progress costs more than asking its process
+            if time.monotonic() - looked > 1.0:
+                for run in [run for batch in active.values() for run in batch]:
+                    told = _progress(figure.output / "runs" / run.spec.address)
+                    # a run that has just finished says nothing any more
+                    shares[run.spec.address] = max(told, shares[run.spec.address])
                 looked = time.monotonic()
             for child in [child for child in active if child.poll() is not None]:
                 batch = active.pop(child)
