@@ -1,0 +1,1 @@
+"""The offline data set: files of play, mixes of them, trajectories, and preferences between trajectories."""

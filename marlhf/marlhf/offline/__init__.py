@@ -1,0 +1,1 @@
+"""Learning from labelled data alone: VDN, MAIQL and MABCQ, one skeleton and three named differences."""

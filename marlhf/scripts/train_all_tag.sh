@@ -1,0 +1,4 @@
+# Tag: reward model, imitation policy and offline VDN for every combination of the variables below (common.sh).
+: "${MIXES:=diversified mix-unilateral mix-expert pure-expert}" "${TYPE:=RNN}" "${WIDTHS:=64}" "${ALPHAS:=1}" "${BETAS:=10}" "${SEEDS:=0}"
+. "$(dirname "$0")/common.sh"
+train_all vdn MPE_simple_tag_v3 50000 5 "$@"

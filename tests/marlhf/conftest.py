@@ -1,0 +1,55 @@
+"""What the tests share: quick compilation, and no silent promotion of ranks."""
+
+import os
+from importlib.metadata import version
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("NPROC", "1")  # see `marlhf.program.choose_device`
+# Programs this small are compiled longer than they run.
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+if version("jaxlib").startswith("0.10."):  # XLA ends a process whose flags it doesn't know
+    quick = (
+        "use_fusion_emitters=false",
+        "parallel_codegen_split_count=1",
+        "enable_concurrency_optimized_scheduler=false",
+    )
+    os.environ.setdefault("XLA_FLAGS", " ".join(f"--xla_cpu_{flag}" for flag in quick))
+
+import jax
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def strict_ranks():
+    with jax.numpy_rank_promotion("raise"):
+        yield
+
+
+@pytest.fixture
+def original_streams():
+    """The random streams of the original's JAX (spec 3.1)."""
+    partitionable = jax.config.jax_threefry_partitionable
+    jax.config.update("jax_threefry_partitionable", False)
+    yield
+    jax.config.update("jax_threefry_partitionable", partitionable)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compiled_once(tmp_path_factory):
+    """Programs that several tests (and the processes that they start) compile are compiled by the first one."""
+    settings = {
+        "jax_compilation_cache_dir": str(tmp_path_factory.mktemp("compiled")),
+        "jax_persistent_cache_min_compile_time_secs": 0.0,
+        "jax_persistent_cache_min_entry_size_bytes": -1,
+    }
+    for name, value in settings.items():
+        jax.config.update(name, value)
+        os.environ[name.upper()] = str(value)
+    yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiled_and_forgotten():
+    """A module's compiled programs leave the memory with it: gigabytes, if all of them stayed."""
+    yield
+    jax.clear_caches()
