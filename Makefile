@@ -53,6 +53,8 @@ help: ## this list
 	  "publish-PAPER-FIGURE" "copy a finished figure to published/" \
 	  "film-loqa-coin CHECKPOINT=FILE" "an episode of trained agents as a GIF (OPPONENT, SEED, STEPS, FPS, OUTPUT)" \
 	  "film-iqflow-cleanup CHECKPOINT=FILE" "the same with the incentives paid (AGENTS, SEED, STEPS, FPS, OUTPUT)" \
+	  "film-marlhf-TASK CHECKPOINT=LABEL" "an episode of spread, reference, tag or overcooked (or CHECKPOINT=FILE; SEED, STEPS, FPS, OUTPUT)" \
+	  "agents-marlhf-TASK" "train its agents of graded skill anew (spread, spread_na4 to spread_na7, reference, tag, overcooked)" \
 	  "clean-PAPER" "remove its results and environment"
 	@echo; echo "Everything:"
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1 \2/p' Makefile | while read -r target text; do printf '  %-42s %s\n' "$$target" "$$text"; done
@@ -107,7 +109,7 @@ $(foreach figure,$(FIGURES),$(eval $(call figure_rules,$(figure))))
 # --- every film ------------------------------------------------------------------------------------------------
 
 # $(1) is a paper and the game of its film.py, such as loqa-coin.
-FILMS := loqa-coin iqflow-cleanup
+FILMS := loqa-coin iqflow-cleanup marlhf-spread marlhf-reference marlhf-tag marlhf-overcooked
 CHECKPOINT ?=
 OPPONENT ?=
 AGENTS ?=
@@ -124,6 +126,11 @@ film-$(1): env-$$(call paper_of,$(1))
 	  $$(if $$(OPPONENT),--opponent "$$(OPPONENT)") $$(if $$(AGENTS),--agents "$$(AGENTS)") $$(if $$(SEED),--seed $$(SEED)) $$(if $$(STEPS),--steps $$(STEPS)) $$(if $$(FPS),--fps $$(FPS))
 endef
 $(foreach film,$(FILMS),$(eval $(call film_rules,$(film))))
+
+# --- agents of graded skill --------------------------------------------------------------------------------------
+
+agents-marlhf-%: env-marlhf
+	@$(call python_of,marlhf) -m marlhf.behaviour.recipes $*
 
 # --- everything ------------------------------------------------------------------------------------------------
 

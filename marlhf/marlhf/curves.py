@@ -116,7 +116,7 @@ class Group(NamedTuple):
 
 
 def draw_groups(ax: Any, groups: Sequence[Group], ticks: Sequence[str], joined: bool = False) -> None:
-    """Seeds as small marks, their mean as a large one with its 95 % interval (from two seeds on), side by side."""
+    """Seeds as small marks, their mean as a large one with its 95 % interval (from three seeds on), side by side."""
     if not ticks or not groups:
         return
     width = 0.7 / len(groups)
@@ -137,7 +137,7 @@ def draw_groups(ax: Any, groups: Sequence[Group], ticks: Sequence[str], joined: 
 
 
 def _reach(found: np.ndarray) -> float:
-    if len(found) < 2:
+    if len(found) < 3:  # of two seeds it would reach six times their distance
         return 0.0
     mean, _, high = mean_interval(found, kind="student")
     return float(high - mean)
@@ -154,4 +154,5 @@ def seeds_drawn(rows: Sequence[Row]) -> str:
     count = len({row["seed"] for row in rows})
     if count < 2:
         return "One seed" if count else "Nothing yet"
-    return f"{count} seeds: each a dot, the mean a mark with its 95 % interval"
+    interval = " with its 95 % interval" if count > 2 else ""
+    return f"{count} seeds: each a dot, the mean a mark{interval}"

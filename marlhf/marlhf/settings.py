@@ -8,8 +8,10 @@ nor flax is imported here, so that a wrong key is answered at once.
 from __future__ import annotations
 
 import argparse
+import copy
 import dataclasses
 import difflib
+import functools
 import math
 import types
 import typing
@@ -249,7 +251,8 @@ def _parser(program: str, config: str) -> argparse.ArgumentParser:
     return parser
 
 
-def _compose(config: str, overrides: Sequence[str]) -> dict[str, Any]:
+@functools.lru_cache(maxsize=256)  # the seeds of a figure's run differ in a flag only
+def _composed(config: str, overrides: tuple[str, ...]) -> dict[str, Any]:
     from hydra import compose, initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
     from hydra.errors import HydraException
@@ -318,7 +321,7 @@ def read(
     for key in _keys(options.overrides):
         if key in dead:
             raise UserError(f"{key} {dead[key]}; leave it out")
-    tree = _compose(options.config_name, options.overrides)
+    tree = copy.deepcopy(_composed(options.config_name, tuple(options.overrides)))
     seeds = parse_seeds(options.seeds) if options.seeds else (options.seed,)
     if seeds != (None,):
         tree["SEED"] = seeds[0]
