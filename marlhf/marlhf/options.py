@@ -130,6 +130,12 @@ class Imitation(ImitationBlock, MixBlock):
     env_name: str = choice(*ENVIRONMENTS)
     env_kwargs: Kwargs
     alignment: str = choice(*CORRECTED_OR_ORIGINAL)
+    filter_by_reward_model: bool = switch()
+    filter_ratio: float = fraction()
+    reward_model_type: str = choice("RNN", "FF")
+    ff_layer_dim: int = at_least(1)
+    mse_loss_coef: float = at_least(0)
+    reward_network_param_path: str = source()
     data_dir: str = source()
     student_network_save_path: str = place()
     vis_save_path: str = place()

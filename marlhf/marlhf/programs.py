@@ -22,7 +22,6 @@ _SHAPE = "is the shape of the files of data, which say it themselves"
 _NAMES = "follows from the task: folders are DATA_DIR/<env>/vdn<label>"
 _WIDTH = "is the network's own width"
 _PRETRAINED = "has no use: no shipped program makes a model to start from"
-_FILTER = "belongs to a filter that the paper never switched on; it is not rebuilt"
 
 _OFFLINE = {
     # DEVIATION(Q16): rows are plain arrays; the original's buffer allocated 39 unused time slots for each
@@ -79,13 +78,7 @@ DEAD = {
         "OFFLINE_DATA_PATHS": _NAMES,
         "OFFLINE_UNILATERAL_DATA_PATHS": _NAMES,
         "TEACHER_NETWORK_TYPE": "could only be Qfn: the agents' one-hot index is cut from every observation",
-        "FILTER_BY_REWARD_MODEL": _FILTER,
-        "FILTER_RATIO": _FILTER,
-        "REWARD_MODEL_TYPE": _FILTER,
-        "FF_LAYER_DIM": _FILTER,
-        "RM_HIDDEN_SIZE": _FILTER,
-        "MSE_LOSS_COEF": _FILTER,
-        "REWARD_NETWORK_PARAM_PATH": _NEVER,
+        "RM_HIDDEN_SIZE": _WIDTH,
         "LR_LINEAR_DECAY": _NEVER,
         "TOTAL_TIMESTEPS": _NEVER,
         "NUM_STEPS": _SHAPE,

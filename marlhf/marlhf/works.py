@@ -22,6 +22,7 @@ from marlhf.data.collect import UNIFORM
 from marlhf.data.files import Rows, RowsFile
 from marlhf.data.mixes import Mix, load_mix, mix_files
 from marlhf.environments import Task
+from marlhf.imitation import files_to_load
 from marlhf.options import MixBlock
 from marlhf.program import Work
 from marlhf.reward_training import Comparisons
@@ -78,6 +79,25 @@ def reward_model_path(
     """``<root>/<env>/[na<n>/]unilateral/rm_<type>_<width>_mse_<alpha>_vdn_<mix>/reward_model_best.safetensors``."""
     name = f"rm_{kind}_{width}_mse_{_number(alpha)}_vdn_{mix_name(mix)}"
     return _home(root, env_name, kwargs) / "unilateral" / name / "reward_model_best.safetensors"
+
+
+def model_of(hp: Any, env_name: str, kwargs: Kwargs, mix: Mix) -> Path:
+    """The reward model that a program's keys name: a file, or a folder of them with the model's kind, width and alpha."""
+    root = hp.reward_network_param_path
+    if root.endswith(".safetensors"):
+        return Path(root)
+    kind, width, alpha = hp.reward_model_type, hp.ff_layer_dim, hp.mse_loss_coef
+    return reward_model_path(root, env_name, kwargs, kind, width, alpha, mix)
+
+
+def existing(what: str, path: Path, maker: str) -> Path:
+    """`path`, if it is a file.
+
+    Raises: UserError naming the command that makes it.
+    """
+    if not path.is_file():
+        raise UserError(f"no {what} at {path}; python {maker} with the same mix makes it")
+    return path
 
 
 def policy_path(prefix: str, env_name: str, kwargs: Kwargs, mix: Mix) -> Path:
@@ -137,10 +157,21 @@ def imitate(launch: Launch) -> int:
     """Train imitation policies, one per seed; the last one's file lies where the offline programs look for it."""
     hp, name = launch.hp, "train/offline_imitation_learning.py"
     task, mix = task_of(hp.env_name, hp.env_kwargs), mix_of(hp)
-    inputs = {"data": fingerprint(task, mix, hp.data_dir)}
+    read = mix if not hp.filter_by_reward_model else _more(mix, hp.filter_ratio)
+    inputs = {"data": fingerprint(task, read, hp.data_dir)}
+    judged_by = model_of(hp, hp.env_name, hp.env_kwargs, mix)
+    if hp.filter_by_reward_model:
+        inputs["reward_model"] = storage.file_digest(
+            existing("reward model", judged_by, "train/reward_model.py")
+        )
 
     def make() -> imitating.ImitationTrainer:
-        return imitating.ImitationTrainer(task, hp, hp.alignment, rows_of(task, mix, hp.data_dir))
+        rows = rows_of(task, read, hp.data_dir)
+        if hp.filter_by_reward_model:
+            rows = judging.better_files(
+                task, rows, sum(read.batches + read.unilateral), judged_by, hp.filter_ratio, hp.alignment
+            )
+        return imitating.ImitationTrainer(task, hp, hp.alignment, rows)
 
     target = policy_path(hp.student_network_save_path, hp.env_name, hp.env_kwargs, mix)
 
@@ -150,6 +181,13 @@ def imitate(launch: Launch) -> int:
             _film(target, task, Path(hp.vis_save_path) / f"{target.stem}_seed_{work.seed}.gif", work.seed)
 
     return program.run(launch, _per_seed(launch, name, imitating, inputs, make), after)
+
+
+def _more(mix: Mix, ratio: float) -> Mix:
+    """The files that a filter reads to keep a mix's number of them."""
+    return Mix(
+        *(tuple(files_to_load(count, ratio) for count in part) for part in (mix.batches, mix.unilateral))
+    )
 
 
 def _film(agent: Path, task: Task, path: Path, seed: int) -> None:
@@ -169,28 +207,11 @@ def learn_offline(launch: Launch, name: str, algorithm: str) -> int:
     hp, alg = launch.hp, launch.hp.alg
     env = hp.env
     task, mix = task_of(env.env_name, env.env_kwargs), mix_of(alg)
-    root = alg.reward_network_param_path
-    judged_by = (
-        Path(root)
-        if root.endswith(".safetensors")
-        else reward_model_path(
-            root,
-            env.env_name,
-            env.env_kwargs,
-            alg.reward_model_type,
-            alg.ff_layer_dim,
-            alg.mse_loss_coef,
-            mix,
-        )
-    )
+    judged_by = model_of(alg, env.env_name, env.env_kwargs, mix)
     imitated = Mix(alg.il_num_batch, mix.unilateral) if alg.use_fix_il else mix
     imitated_by = policy_path(alg.reference_network_param_path, env.env_name, env.env_kwargs, imitated)
-    for what, path, maker in (
-        ("reward model", judged_by, "train/reward_model.py"),
-        ("imitation policy", imitated_by, "train/offline_imitation_learning.py"),
-    ):
-        if not path.is_file():
-            raise UserError(f"no {what} at {path}; python {maker} with the same mix makes it")
+    existing("reward model", judged_by, "train/reward_model.py")
+    existing("imitation policy", imitated_by, "train/offline_imitation_learning.py")
     inputs = {
         "data": fingerprint(task, mix, alg.data_dir),
         "reward_model": storage.file_digest(judged_by),
