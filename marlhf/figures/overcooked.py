@@ -37,5 +37,7 @@ def measure(rows):
     for algorithm in ALGORITHMS:
         returns = curves.values(rows, "return", mix="diversified", algorithm=algorithm)
         found[f"{algorithm}-cooks"] = curves.measurement(returns)
-    found["reward-model"] = curves.measurement(curves.values(rows, "corr_return_all", mix="diversified"))
+    found["reward-model"] = curves.measurement(
+        curves.values(rows, "corr_return_all", mix="diversified", algorithm="vdn")
+    )
     return {name: value for name, value in found.items() if value is not None}

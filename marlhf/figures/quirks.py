@@ -25,10 +25,12 @@ def _values(rows, column, kind, version):
 
 
 def draw(rows):
-    """Position of the return, and correlation of predicted with true returns within the expert's level and over all play."""
+    """Position of the test return, and correlation of predicted with true reward over the steps of all play."""
     figure, axes = plotting.new_figure(2, panel=(4.8, 3.5))
-    kinds = [kind for kind in KINDS if any(row["kind"] == kind for row in rows)]
     for ax, column in zip(axes, ("position", "corr_step_all"), strict=True):
+        kinds = [
+            kind for kind in KINDS if any(row["kind"] == kind and row.get(column) is not None for row in rows)
+        ]
         groups = [
             curves.Group(label, [_values(rows, column, kind, version) for kind in kinds], number)
             for number, (version, label) in enumerate(VERSIONS.items())
