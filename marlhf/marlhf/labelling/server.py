@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import signal
 import string
 import sys
 import threading
@@ -264,6 +265,13 @@ def open_server(
     return server, session
 
 
+def _stop_when_told() -> None:
+    """Ctrl-C and a plain kill end serving in order, also where a shell's background job has Ctrl-C ignored."""
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.default_int_handler)
+
+
 def serve(settings: LabellingSettings, task: Any, painter: Painter | None = None) -> int:
     """Show the page until Ctrl-C; returns how many choices were made.
 
@@ -280,6 +288,7 @@ def serve(settings: LabellingSettings, task: Any, painter: Painter | None = None
         f"open http://127.0.0.1:{server.server_address[1]}/ in a browser; Ctrl-C stops, nothing is lost",
         flush=True,
     )
+    _stop_when_told()
     try:
         server.serve_forever()
     except KeyboardInterrupt:
