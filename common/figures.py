@@ -178,12 +178,12 @@ def _share(figure: Figure, run: PlannedRun) -> float:
 
 
 def _progress(folder: Path) -> float:
-    """How far the run in `folder` says it is; 0 before it says anything."""
+    """How far the run in `folder` says it is; a finished one says nothing any more."""
     try:
         state = json.loads((folder / "progress.json").read_bytes())
         return min(state["done"] / state["total"], 1.0)
     except (FileNotFoundError, json.JSONDecodeError, ZeroDivisionError):
-        return 0.0
+        return float(RunFolder.read(folder).finished)
 
 
 def _unique(runs: Sequence[PlannedRun]) -> list[PlannedRun]:
@@ -257,9 +257,8 @@ def execute(figure: Figure, runs: Sequence[PlannedRun], jobs: int, device: str) 
             # reading every run's progress costs more than asking its process
             if time.monotonic() - looked > 1.0:
                 for run in [run for batch in active.values() for run in batch]:
-                    told = _progress(figure.output / "runs" / run.spec.address)
-                    # a run that has just finished says nothing any more
-                    shares[run.spec.address] = max(told, shares[run.spec.address])
+                    if shares[run.spec.address] < 1:
+                        shares[run.spec.address] = _progress(figure.output / "runs" / run.spec.address)
                 looked = time.monotonic()
             for child in [child for child in active if child.poll() is not None]:
                 batch = active.pop(child)

@@ -156,8 +156,3 @@ class GreedyTest:
         if self.judge is not None:
             seen = predicted(self.judge, judge_params, standard, beta, episodes)
         return Evaluation(returns(self.task, episodes), seen)
-
-
-def skill(value: float, random: float, best: float) -> float:
-    """s = (R - R_random) / (R_best - R_random): 0 plays like chance, 1 like the best (specification, section 8.2)."""
-    return (value - random) / (best - random)

@@ -87,8 +87,3 @@ def quality(rewards: np.ndarray, trajectories: Trajectories, policies: Sequence[
         "roughness": float((np.diff(standardised, axis=1) ** 2).sum(axis=1).mean()),
         "per_policy": per_policy,
     }
-
-
-def policy_of_trajectories(policy_of_rows: np.ndarray, n: int, episodes: int) -> np.ndarray:
-    """Who played each trajectory [K n E] of `data.trajectories.cut`, from who played each row [E]."""
-    return np.tile(policy_of_rows, episodes * n)

@@ -159,9 +159,3 @@ def test_spread_at_random_is_what_the_original_measured():
         found = test(jax.random.key(0))
     # specification, section 8.2: -27.67; the standard error of 1 024 episodes is about 0.2
     assert abs(found.test_returns + 27.67) < 1.0
-
-
-def test_skill():
-    assert evaluation.skill(-27.67, -27.67, -10.19) == 0
-    assert evaluation.skill(-10.19, -27.67, -10.19) == 1
-    assert evaluation.skill(-41.35, -27.67, -10.19) == pytest.approx(-0.78, abs=0.01)

@@ -51,8 +51,8 @@ def learned(task, folder, layout, seed=12):
     assert not used & {path for _, path in fresh}
     unseen = load_files([path for _, path in fresh])
     trajectories = cut(unseen, task.episode_length, with_state=False)
-    policies = reward_quality.policy_of_trajectories(
-        policy_of_rows(fresh, unseen.dones.shape[1]), task.n_agents, len(unseen.dones) // task.episode_length
+    policies = np.tile(
+        policy_of_rows(fresh, unseen.dones.shape[1]), len(unseen.dones) // task.episode_length * task.n_agents
     )
     rewards = reward_quality.predict(architecture, state.best_params, trajectories)
     last = jax.tree.map(lambda *values: float(np.mean(values)), *reports[-5:])
