@@ -71,7 +71,7 @@ reproduce-$(1): env-$(1)
 plan-$(1): env-$(1)
 	@$$(call figures,$(1)) plan $(1) $$(options)
 test-$(1): env-$(1)
-	@$$(call pytest,$(1)) tests/common tests/$(1)
+	@$$(call pytest,$(1)) tests/common tests/each tests/$(1)
 smoke-$(1): env-$(1)
 	@$$(call figures,$(1)) reproduce $(1) $$(options) --profile smoke
 bench-$(1): env-$(1)
@@ -140,7 +140,7 @@ reproduce: ## every figure of every paper
 	  [ $$code -gt $$worst ] && worst=$$code; done; exit $$worst
 test: $(addprefix env-,$(PAPERS)) ## the whole test suite, each paper's in its own environment
 	@first=tests/common; for paper in $(PAPERS); do \
-	  $(call pytest,$$paper) $$first tests/$$paper || exit; first=; done
+	  $(call pytest,$$paper) $$first tests/each tests/$$paper || exit; first=; done
 # 5 is pytest's word for a folder without such tests
 test-slow: $(addprefix env-,$(PAPERS)) ## the tests marked slow, which the other test targets leave out
 	@worst=0; first=tests/common; for paper in $(PAPERS); do \

@@ -43,7 +43,18 @@ _PACKAGES = (
 )
 # What these modules do can't change a computed number, so editing them does not make a finished run stale.
 _NEUTRAL = frozenset(
-    {"cli", "checkpoints", "figures", "plotting", "progress", "report", "runs", "stats", "verdicts"}
+    {
+        "cli",
+        "checkpoints",
+        "figures",
+        "plotting",
+        "progress",
+        "report",
+        "runs",
+        "stats",
+        "tracking",
+        "verdicts",
+    }
 )
 
 

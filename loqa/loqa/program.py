@@ -6,7 +6,7 @@ import dataclasses
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +15,11 @@ from typing import Any, Protocol
 import jax
 import numpy as np
 
+from common import tracking
 from common.cli import UserError
 from common.progress import Progress
 from common.runs import RunFolder, RunSpec, source_digest
-from loqa import storage, tracking
+from loqa import storage
 from loqa.settings import Launch
 
 #: a run is also saved when so many seconds have passed since it last was (more where saving is slow)
@@ -93,6 +94,23 @@ def next_stop(hp: Any, done: int) -> int:
     return min(following(hp.eval_every), following(hp.save_every), hp.max_iterations)
 
 
+def _wandb_options(launch: Launch, name: str, run: RunFolder) -> dict[str, Any]:
+    """The configuration's block `wandb` as options of ``wandb.init``."""
+    wanted = launch.wandb
+    return {
+        "project": wanted.project or ("loqa-ipd" if name == "ipd.py" else "loqa-coin"),
+        "group": wanted.group or None,
+        "name": wanted.name or None,
+        "tags": list(wanted.tags),
+        "dir": wanted.wandb_dir or run.path,
+        "config": run.config["hp"],
+    }
+
+
+def _log(mirror: Any, row: Mapping[str, Any]) -> None:
+    mirror.log(dict(row), step=row["iteration"])
+
+
 def _open_lanes(
     launch: Launch, script: Path, device: str, name: str, fresh, mirrors: ExitStack
 ) -> list[Lane]:
@@ -101,7 +119,7 @@ def _open_lanes(
     )
     root = Path(launch.run_root) if launch.run_root else repository / "results" / "loqa" / "runs"
     digest = source_digest(script, [repository / "loqa", repository])
-    mode = tracking.chosen_mode(launch.wandb.state)
+    mode = tracking.chosen_mode("online" if launch.wandb.state == "enabled" else "disabled")
     lanes = []
     for seed in launch.seeds:
         spec = RunSpec(name, launch.identity(seed), digest)
@@ -109,8 +127,7 @@ def _open_lanes(
         if run.finished:
             print(f"seed {seed}: finished before, see {run.path}")
             continue
-        project = "loqa-ipd" if name == "ipd.py" else "loqa-coin"
-        mirrors.enter_context(tracking.mirrored(run, mode, launch.wandb, project))
+        mirrors.enter_context(tracking.mirrored(run, mode, _log, **_wandb_options(launch, name, run)))
         saved = run.restore()
         lane = Lane(seed, run, fresh(seed), 0)
         if saved:

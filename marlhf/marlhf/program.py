@@ -15,10 +15,11 @@ from typing import Any, Protocol
 import jax
 import numpy as np
 
+from common import tracking
 from common.cli import UserError
 from common.progress import Progress
 from common.runs import RunFolder, RunSpec, source_digest
-from marlhf import storage, tracking
+from marlhf import storage
 from marlhf.settings import Launch, Logging
 
 HOME = Path(__file__).resolve().parents[1]
@@ -253,7 +254,9 @@ def carry_out(
         shown(1.0)
         return run
     mode = tracking.chosen_mode(logging.wandb_mode if logging else "disabled")
-    with tracking.mirrored(run, mode, logging or Logging()):
+    wanted = logging or Logging()
+    project = f"{wanted.project_prefix}{wanted.project}"
+    with tracking.mirrored(run, mode, project=project, entity=wanted.entity or None):
         trainer = work.make()
         fresh, advance = _compiled(trainer)
         session = _Session(run, trainer, fresh(np.uint32(work.seed)), saved=time.monotonic())

@@ -9,17 +9,18 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from common import tracking
 from common.cli import UserError
 from common.progress import Progress
 from common.runs import RunFolder, RunSpec, source_digest
 
-from . import tracking
 from .experiments.catalogue import Experiment
 from .launch import SCRIPT, Launch
 
@@ -87,12 +88,18 @@ def run(launch: Launch) -> int:
     return 0
 
 
+def _log(mirror: Any, row: Mapping[str, Any]) -> None:
+    """Conditions share a run folder; under wandb each is a group of curves."""
+    label = row.get("condition")
+    mirror.log({f"{label}/{key}" if label else key: value for key, value in row.items()})
+
+
 def train(launch: Launch) -> dict[int, RunFolder]:
     """The launch's run folders, finished."""
     engine, extra = _engine(launch)
     home = repository() / "stackelberg"
     digest = source_digest(home / SCRIPT, [home, repository()]) + extra
-    mode = tracking.chosen_mode()
+    mode = tracking.chosen_mode("online" if os.environ.get("WANDB_API_KEY") else "disabled")
     if launch.experiment.reconstruction:
         print(f"{launch.experiment.name}: a reconstruction ({launch.experiment.reconstruction})")
     folders = _open(launch, digest)
@@ -106,7 +113,8 @@ def train(launch: Launch) -> dict[int, RunFolder]:
 
         with ExitStack() as mirrors:
             for each in folders.values():
-                mirrors.enter_context(tracking.mirrored(each, mode, launch.project, launch.group))
+                mirror = tracking.mirrored(each, mode, _log, project=launch.project, group=launch.group)
+                mirrors.enter_context(mirror)
             engine(launch, folders, shown, run_root(launch))
         bar.close()
     root = run_root(launch)

@@ -63,6 +63,27 @@ def test_the_flags_of_ray_and_wandb_are_accepted(tmp_path):
     assert run_experiment.body([*words, "--wandb_group=auto", "--run_root", str(tmp_path)]) == 0
 
 
+def test_a_key_asks_for_wandb_and_conditions_are_curves_of_their_own(tmp_path, monkeypatch):
+    import wandb
+
+    rows, asked = [], []
+
+    class Mirror:
+        def log(self, row):
+            rows.append(row)
+
+        def finish(self, exit_code): ...
+
+    monkeypatch.setattr(wandb, "init", lambda **options: asked.append(options) or Mirror())
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    words = [*tiny("matrix_bots"), "--grid", "leader_config.lr=[0.01,0.02]", "--run_root", str(tmp_path)]
+    assert run_experiment.body([*words, "--seed", "1", "--wandb_project", "P"]) == 0
+    assert [(options["mode"], options["project"]) for options in asked] == [("online", "P")]
+    keys = {key.split("/")[0] for row in rows for key in row}
+    assert keys == {"lr=0.01", "lr=0.02"}
+
+
 def test_larger_and_asymmetric_games_run(tmp_path):
     matrix = [[[3, 1], [0, 0], [1, 2]], [[2, 2], [1, 3], [0, 1]]]
     words = tiny("smipd_nothiddenqueries_pg_pg")

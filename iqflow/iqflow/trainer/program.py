@@ -14,11 +14,12 @@ from typing import Any, Protocol
 import jax
 import numpy as np
 
+from common import tracking
 from common.cli import UserError
 from common.progress import Progress
 from common.runs import RunFolder, RunSpec, source_digest
 from iqflow.config.loading import Launch, Settings
-from iqflow.trainer import storage, tracking
+from iqflow.trainer import storage
 from iqflow.trainer.output import Output
 from iqflow.utils import trees
 
@@ -329,9 +330,10 @@ def run(launch: Launch, script: Path, make_trainer: Callable[[Settings], Trainer
     lanes = open_lanes(launch, script, device, trainer)
     waiting = [lane for lane in lanes if not lane.run.finished]
     if waiting:
+        mode = tracking.chosen_mode()
         with ExitStack() as mirrors:
             for lane in waiting:
-                mirrors.enter_context(tracking.mirrored(lane.run))
+                mirrors.enter_context(tracking.mirrored(lane.run, mode, project="iqflow"))
             train(launch, trainer, waiting)
     summaries = {lane.seed: lane.run.summary for lane in lanes if lane.run.finished}
     return {seed: summaries.get(seed) for seed in launch.seeds}

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from common import tracking
 from common.cli import UserError
 from common.progress import Progress
 from common.runs import RunFolder, RunSpec, source_digest
-from iqflow.trainer import tracking
 from iqflow.trainer.building import make_env
 from iqflow.trainer.mechanisms import Frozen
 from iqflow.trainer.output import Output
@@ -135,7 +135,7 @@ def run(transfer: Transfer, script: Path, mechanisms: Mapping[int, Frozen]) -> d
     name = str(script.resolve().relative_to(repository / "iqflow"))
     digest = source_digest(script, [repository / "iqflow", repository])
     env, schedule = make_env(transfer.settings), transfer.settings.schedule
-    summaries: dict[int, dict | None] = {}
+    mode, summaries = tracking.chosen_mode(), {}
     for seed in transfer.seeds:
         try:
             spec = RunSpec(name, transfer.identity(seed), digest)
@@ -148,7 +148,7 @@ def run(transfer: Transfer, script: Path, mechanisms: Mapping[int, Frozen]) -> d
                 output.claim(spec.config)
                 bar = Progress(f"transfer.py, seed {seed}", schedule.n_episodes)
                 lane = Seed(transfer, env, mechanisms.get(seed), seed)
-                with tracking.mirrored(folder):
+                with tracking.mirrored(folder, mode, project="iqflow"):
                     _train(folder, output, lane, schedule.n_episodes, schedule.period, bar)
                 bar.close()
             summaries[seed] = folder.summary

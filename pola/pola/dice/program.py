@@ -14,10 +14,10 @@ from typing import Any
 import jax
 import numpy as np
 
+from common import tracking
 from common.cli import UserError
 from common.progress import Progress
 from common.runs import RunFolder, RunSpec, source_digest
-from pola import tracking
 from pola.dice import inspection, storage, training
 from pola.dice.config import Config
 from pola.dice.scripted import KINDS
@@ -144,14 +144,14 @@ def _open_lanes(config: Config, script: Path, device: str, fresh, mirrors: ExitS
     root = Path(config.run_root) if config.run_root else repository / "results" / "pola" / "runs"
     digest = source_digest(script, [repository / "pola", repository])
     command = [SCRIPT, *sys.argv[1:]]
-    lanes = []
+    mode, lanes = tracking.chosen_mode(), []
     for seed in config.seeds:
         first = storage.load(config, fresh(seed)) if config.load_prefix else None
         run = RunFolder.open(root, RunSpec(SCRIPT, config.identity(seed), digest), command, device)
         if run.finished:
             print(f"seed {seed}: finished before, see {run.path}")
             continue
-        mirrors.enter_context(tracking.mirrored(run))
+        mirrors.enter_context(tracking.mirrored(run, mode, project="pola"))
         saved = run.restore()
         if saved:
             state = storage.from_arrays(fresh(seed), saved.arrays, f"the checkpoint in {run.path}")

@@ -24,12 +24,12 @@ import torch
 from torch import Tensor
 
 from common.runs import RunFolder, RunSpec, source_digest
+from common.tracking import chosen_mode, mirrored
 from pola.exact.experiment import is_tft, other_lanes, paired, payoffs
 from pola.exact.grid_config import GRID_PROGRAM, GridConfig, parse
 from pola.exact.objective import Lanes, Problem
 from pola.exact.policies import draw_parameters, preconditioned
 from pola.exact.updates import Schedule, Updater, play
-from pola.tracking import mirrored
 
 _HOME = Path(__file__).resolve().parents[2]
 # Lanes of one batch: enough to hide the cost of a call, few enough to stay in the cache.
@@ -150,7 +150,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if folder.finished:
         print(f"this run is finished already: {folder.path}")
     else:
-        with mirrored(folder):
+        with mirrored(folder, chosen_mode(), project="pola"):
             folder.finish({"best": measure(config, folder)})
     for row in folder.summary["best"]:
         outer = "outer loss on plain logits" if row["plain"] else "consistent"

@@ -17,10 +17,10 @@ import torch
 
 from common.cli import UserError
 from common.runs import RunFolder, RunSpec, source_digest
+from common.tracking import chosen_mode, mirrored
 from pola.exact import printing
 from pola.exact.config import PROGRAM, Config
 from pola.exact.experiment import Experiment, State
-from pola.tracking import mirrored
 
 _HOME = Path(__file__).resolve().parents[2]
 
@@ -40,7 +40,7 @@ def run(config: Config, command: Sequence[str]) -> int:
     if folder.finished:
         print(f"this run is finished already: {folder.path}")
     else:
-        with mirrored(folder):
+        with mirrored(folder, chosen_mode(), project="pola"):
             folder.finish(_epochs(config, folder))
     printing.results(folder.summary)
     if config.value_plots:

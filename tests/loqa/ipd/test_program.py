@@ -81,7 +81,7 @@ def _same(one, two):
 
 def test_the_readme_command_at_a_small_size(start, tmp_path, monkeypatch, capsys):
     """Verbatim but for its size: later overrides win. No account: offline, one line, and the log is whole."""
-    monkeypatch.setenv("WANDB_MODE", "disabled")  # wandb itself is tested beside `loqa.tracking`
+    monkeypatch.setenv("WANDB_MODE", "disabled")  # wandb itself is tested in tests/common
     words = f"{README} hp.batch_size=8 hp.game_length=5 hp.eval_every=1 hp.max_iterations=3 hp.save_every=2"
     assert start(words, tmp_path) == 0
     printed = capsys.readouterr().out

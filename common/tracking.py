@@ -11,10 +11,10 @@ from typing import Any
 
 from common.cli import UserError
 from common.runs import RunFolder
-from marlhf.settings import Logging
 
 #: seconds that the end of a run waits for uploads; what is late stays on the disk, where `wandb sync` finds it
 FINISH_SECONDS = 60.0
+MODES = ("online", "offline", "disabled")
 
 
 def _has_key() -> bool:
@@ -26,17 +26,17 @@ def _has_key() -> bool:
         return False
 
 
-def chosen_mode(wanted: str) -> str:
+def chosen_mode(asked: str = "disabled") -> str:
     """``online``, ``offline`` or ``disabled``, settled before a run starts.
 
-    The variable WANDB_MODE has the last word over the key of that name. Online without a key falls to offline, said in
-    one line on stderr.
+    The variable WANDB_MODE has the last word over `asked`, the mode that the command itself names. Online without a
+    key falls to offline, said in one line on stderr.
 
     Raises:
         UserError: WANDB_MODE has another value.
     """
-    mode = os.environ.get("WANDB_MODE") or wanted
-    if mode not in ("online", "offline", "disabled"):
+    mode = os.environ.get("WANDB_MODE") or asked
+    if mode not in MODES:
         raise UserError(f"WANDB_MODE is {mode!r}; it can be online, offline or disabled")
     if mode == "online" and not _has_key():
         print(
@@ -48,19 +48,29 @@ def chosen_mode(wanted: str) -> str:
 
 
 @contextmanager
-def mirrored(run: RunFolder, mode: str, wanted: Logging) -> Iterator[None]:
+def mirrored(
+    run: RunFolder,
+    mode: str,
+    log: Callable[[Any, Mapping[str, Any]], None] = lambda mirror, row: mirror.log(dict(row)),
+    **options: Any,
+) -> Iterator[None]:
     """Mirror every row that `run` logs inside the block to wandb; the run itself never depends on it.
 
     The mirror is finished with the block, so that the same run can go on in the same process (as failed when the
     block raises).
 
-    Args: `mode` one of `chosen_mode`, `wanted` says project and entity.
+    Args:
+        mode: one of `MODES`, from `chosen_mode`.
+        log: sends a row to wandb's run.
+        options: of ``wandb.init``: project, group, tags, ...
+    Raises:
+        UserError: wandb is not installed.
     """
-    mirror = None if mode == "disabled" else _start(run, mode, wanted)
+    mirror = None if mode == "disabled" else _start(run, mode, options)
     if mirror is None:
         yield
         return
-    run.mirror, exit_code = _guarded(mirror.log), 1
+    run.mirror, exit_code = _guarded(lambda row: log(mirror, row)), 1
     try:
         yield
         exit_code = 0
@@ -72,12 +82,8 @@ def mirrored(run: RunFolder, mode: str, wanted: Logging) -> Iterator[None]:
             _warn(error)
 
 
-def _start(run: RunFolder, mode: str, wanted: Logging) -> Any:
-    """wandb's own run, or None when it can't start.
-
-    Raises:
-        UserError: wandb is not installed.
-    """
+def _start(run: RunFolder, mode: str, options: Mapping[str, Any]) -> Any:
+    """wandb's own run, or None when it can't start."""
     try:
         import wandb
     except ImportError:
@@ -85,31 +91,28 @@ def _start(run: RunFolder, mode: str, wanted: Logging) -> Any:
             "wandb is asked for but not installed; install it or set WANDB_MODE=disabled"
         ) from None
     settings = wandb.Settings(silent=True, console="off", init_timeout=30, finish_timeout=FINISH_SECONDS)
-    # The name of one run survives a resume, so the mirror goes on in the same place.
-    options = {
-        "project": f"{wanted.project_prefix}{wanted.project}",
-        "entity": wanted.entity or None,
-        "id": run.path.name,
+    usual = {
+        "id": run.path.name,  # the name of one run survives a resume, so the mirror goes on in the same place
         "resume": "allow",
         "reinit": "create_new",  # the seeds of one process are runs side by side
         "dir": run.path,
         "config": run.config,
     }
     try:
-        return wandb.init(mode=mode, settings=settings, **options)
+        return wandb.init(mode=mode, settings=settings, **(usual | options))
     except Exception as error:  # whatever wandb throws, training goes on
         _warn(error)
         return None
 
 
-def _guarded(send: Callable[..., None]) -> Callable[[Mapping[str, Any]], None]:
+def _guarded(send: Callable[[Mapping[str, Any]], None]) -> Callable[[Mapping[str, Any]], None]:
     healthy = True
 
     def mirror(row: Mapping[str, Any]) -> None:
         nonlocal healthy
         if healthy:
             try:
-                send(dict(row))
+                send(row)
             except Exception as error:  # whatever wandb throws, training goes on
                 healthy = False
                 _warn(error)
