@@ -110,6 +110,18 @@ def test_followers_are_paid_by_their_mechanism(tmp_path, script, capsys, flat):
     assert capsys.readouterr().out.startswith("1 A2: ")
 
 
+def test_the_film_of_the_readme_is_what_its_command_draws(tmp_path, script):
+    """As many frames, and the same last one, which shows where both ended and all that they earned."""
+    home = Path(__file__).resolve().parents[2] / "iqflow"
+    agents, output = home / "agents" / "cleanup" / "agents_1000", tmp_path / "film.gif"
+    assert script.main(["cleanup", "--checkpoint", str(agents), "--output", str(output)]) == 0
+    with Image.open(output) as new, Image.open(home / "films" / "cleanup.gif") as old:
+        assert new.n_frames == old.n_frames
+        for picture in (new, old):
+            picture.seek(new.n_frames - 1)
+        assert np.array_equal(np.asarray(new.convert("RGB")), np.asarray(old.convert("RGB")))
+
+
 @pytest.mark.parametrize(("words", "named"), [
     (["--agents", "A2,A9"], "no agent 'A9'"),
     (["--agents", "follower,A2"], "needs --checkpoint"),

@@ -218,3 +218,17 @@ def test_wrong_flags(words, film, capsys):
     with pytest.raises(SystemExit) as stop:
         film(words)
     assert stop.value.code == 2 and capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize("opponent", ["self", "always-defect"])
+def test_the_films_of_the_readme_are_what_its_commands_draw(film, tmp_path, opponent):
+    """As many frames, and the same last one, which shows where both ended and every coin taken."""
+    agents_file = ROOT / "loqa" / "agents" / "coin" / "minimal_state_6000"
+    words = ["coin", "--checkpoint", str(agents_file), "--opponent", opponent, "--output", str(tmp_path / "a.gif")]
+    assert film(words) == 0
+    shown = ROOT / "loqa" / "films" / ("coin.gif" if opponent == "self" else "coin-defector.gif")
+    with Image.open(tmp_path / "a.gif") as new, Image.open(shown) as old:
+        assert (new.n_frames, new.size) == (old.n_frames, old.size)
+        for picture in (new, old):
+            picture.seek(new.n_frames - 1)
+        assert np.array_equal(np.asarray(new.convert("RGB")), np.asarray(old.convert("RGB")))
