@@ -10,7 +10,7 @@ SHELL := /bin/bash
 .SUFFIXES:
 
 PAPERS := $(patsubst %/pyproject.toml,%,$(wildcard pola/pyproject.toml loqa/pyproject.toml iqflow/pyproject.toml \
-            stackelberg/pyproject.toml marlhf/pyproject.toml))
+            stackelberg/pyproject.toml marlhf/pyproject.toml tournament/pyproject.toml))
 FIGURES := $(foreach paper,$(PAPERS),$(patsubst $(paper)/figures/%.toml,$(paper)-%,$(wildcard $(paper)/figures/*.toml)))
 PROFILE ?= quick
 SEEDS ?=
@@ -41,7 +41,7 @@ help: ## this list
 	@for toml in $(foreach paper,$(PAPERS),$(wildcard $(paper)/figures/*.toml)); do \
 	  paper=$${toml%%/*}; figure=$$(basename $$toml .toml); \
 	  printf '  %-42s %s\n' "reproduce-$$paper-$$figure" "$$(sed -n 's/^title = "\(.*\)"$$/\1/p' $$toml)"; done
-	@echo; echo "One paper (now: $(PAPERS)):"
+	@echo; echo "One paper, or the tournament (now: $(PAPERS)):"
 	@printf '  %-42s %s\n' \
 	  "reproduce-PAPER" "all its figures" \
 	  "plan-PAPER, plan-PAPER-FIGURE" "what would run, what is cached, how long it takes; runs nothing" \
@@ -51,6 +51,7 @@ help: ## this list
 	  "image-PAPER" "its Docker image" \
 	  "lock-PAPER" "resolve its dependencies anew into requirements.lock" \
 	  "publish-PAPER-FIGURE" "copy a finished figure to published/" \
+	  "players-PAPER" "train its players for the tournament anew and write them ($(PLAYERS))" \
 	  "film-loqa-coin CHECKPOINT=FILE" "an episode of trained agents as a GIF (OPPONENT, SEED, STEPS, FPS, OUTPUT)" \
 	  "film-iqflow-cleanup CHECKPOINT=FILE" "the same with the incentives paid (AGENTS, SEED, STEPS, FPS, OUTPUT)" \
 	  "film-marlhf-TASK CHECKPOINT=LABEL" "an episode of spread, reference, tag or overcooked (or CHECKPOINT=FILE; SEED, STEPS, FPS, OUTPUT)" \
@@ -75,7 +76,7 @@ test-$(1): env-$(1)
 smoke-$(1): env-$(1)
 	@$$(call figures,$(1)) reproduce $(1) $$(options) --profile smoke
 bench-$(1): env-$(1)
-	@for file in $(1)/benchmarks/*.py; do echo "== $$$$file"; $$(call python_of,$(1)) $$$$file || exit; done
+	@for file in $$(wildcard $(1)/benchmarks/*.py); do echo "== $$$$file"; $$(call python_of,$(1)) $$$$file || exit; done
 lock-$(1):
 	@$$(boot) common/environment.py lock $(1)
 image-$(1):
@@ -106,6 +107,13 @@ publish-$(1): env-$$(call paper_of,$(1))
 endef
 $(foreach figure,$(FIGURES),$(eval $(call figure_rules,$(figure))))
 
+# --- the tournament's players ----------------------------------------------------------------------------------
+
+PLAYERS := $(patsubst %/write_players.py,%,$(wildcard $(addsuffix /write_players.py,$(PAPERS))))
+.PHONY: $(addprefix players-,$(PLAYERS))
+$(addprefix players-,$(PLAYERS)): players-%: env-%
+	@cd $* && ../$(call python_of,$*) write_players.py
+
 # --- every film ------------------------------------------------------------------------------------------------
 
 # $(1) is a paper and the game of its film.py, such as loqa-coin.
@@ -134,7 +142,7 @@ agents-marlhf-%: env-marlhf
 
 # --- everything ------------------------------------------------------------------------------------------------
 
-.PHONY: reproduce test test-slow smoke lint verdict readme clean
+.PHONY: reproduce check test test-slow smoke lint verdict readme clean
 reproduce: ## every figure of every paper
 	@worst=0; for paper in $(PAPERS); do $(MAKE) --no-print-directory reproduce-$$paper; code=$$?; \
 	  [ $$code -gt $$worst ] && worst=$$code; done; exit $$worst
@@ -151,6 +159,8 @@ lint: env-pola ## style and imports of the whole tree
 	@$(call python_of,pola) -m ruff check . && $(call python_of,pola) -m ruff format --check .
 verdict: env-pola ## one table and results/index.html over whatever has been run
 	@$(call figures,pola) verdict
+check: lint smoke test ## lint, smoke and tests, then the table of the published results
+	@$(call figures,pola) verdict --published
 readme: env-pola ## write the table of the published figures into README.md
 	@$(call figures,pola) readme
 clean: ## remove every result and environment

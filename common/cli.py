@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import errno
+import os
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -71,6 +72,9 @@ def run_main(
         return body(argv)
     except UserError as error:
         reason = str(error)
+    except BrokenPipeError:  # whoever read our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except OSError as error:
         if error.errno not in _REASONS and not isinstance(error, FileNotFoundError):
             raise

@@ -55,6 +55,11 @@ def collect(results: Path) -> list[dict[str, Any]]:
     return sorted((_read(path) for path in Path(results).glob("*/*/*/verdict.json")), key=_order)
 
 
+def published(folder: Path) -> list[dict[str, Any]]:
+    """Every ``<folder>/<paper>/<figure>/verdict.json``: what ships with the repository, by paper and figure."""
+    return [json.loads(path.read_bytes()) for path in sorted(Path(folder).glob("*/*/verdict.json"))]
+
+
 def _order(verdict: Mapping[str, Any]) -> tuple:
     profile = verdict["profile"]
     place = _PROFILES.index(profile) if profile in _PROFILES else len(_PROFILES)
@@ -106,14 +111,13 @@ def _reached(verdict: Mapping[str, Any]) -> str:
     return f"{reached} of {len(verdict['claims'])}" if verdict["claims"] else "none judged"
 
 
-def front_page(readme: str, published: Path) -> str:
+def front_page(readme: str, folder: Path) -> str:
     """The text of the README with the table of every published figure between its two markers."""
     rows = [
         "| figure | command | first claim: paper / ours | claims reached | verdict | time |",
         "|" + " --- |" * 6,
     ]
-    for path in sorted(Path(published).glob("*/*/verdict.json")):
-        verdict = json.loads(path.read_bytes())
+    for verdict in published(folder):
         where = f"published/{verdict['paper']}/{verdict['figure']}"
         first = verdict["claims"][0] if verdict["claims"] else None
         cells = [

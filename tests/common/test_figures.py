@@ -3,6 +3,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -155,6 +156,17 @@ def test_redrawing_what_was_published_gives_the_same_bytes_without_a_run(tmp_pat
     subprocess.run(["rm", "-r", str(tmp_path / "results")], check=True)
     assert toy.call(tmp_path, "figure", "toy", "line").returncode == 0
     assert {name: (published / name).read_bytes() for name in before} == before
+    table = toy.call(tmp_path, "verdict", "--published")
+    assert table.returncode == 0 and "toy line (quick)" in table.stdout
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(tmp_path):
+    toy.make(tmp_path)
+    assert toy.call(tmp_path, "reproduce", "toy", "line").returncode == 0
+    command = [sys.executable, "-u", "-m", "common.figures", "verdict", "--root", str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        process.stdout.close()
+        assert process.stderr.read() == "" and process.wait() == 141
 
 
 @pytest.mark.parametrize(
