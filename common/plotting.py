@@ -23,7 +23,6 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
 from common.checkpoints import write_atomically
-from common.matrix_games import MatrixGame
 from common.stats import mean_interval
 
 # Ordered so that the first three are furthest apart in grey.
@@ -281,16 +280,6 @@ def cross_play_heatmap(
             _write(ax, j - shift, i + shift, value, scale, form, 8 if len(columns) < 5 else 7)
     _cells(ax, rows, columns)
     ax.figure.colorbar(scale, ax=ax, label=unit)
-
-
-def payoff_heatmap(
-    ax: Axes, game: MatrixGame, *, unit: str = "payoff per step", cmap: str = "cividis"
-) -> None:
-    """A 2 x 2 game with both payoffs per cell: lower left the row player's, upper right the column player's."""
-    first, second = np.moveaxis(game.payoffs, -1, 0)
-    cross_play_heatmap(ax, first, second, game.actions, game.actions, unit, form="{:.4g}", cmap=cmap)
-    ax.set(xlabel="column player's action", ylabel="row player's action")
-    ax.set_title(game.name, fontsize=10, loc="left")
 
 
 def write_csv(rows: Sequence[Mapping[str, Any]], path: Path) -> None:

@@ -10,7 +10,6 @@ from matplotlib import colors
 from matplotlib.collections import PolyCollection
 
 from common import plotting
-from common.matrix_games import GAMES
 
 
 def curves_figure():
@@ -103,22 +102,6 @@ def test_cross_play_puts_the_row_player_at_the_lower_left():
     assert [len(t.get_paths()) for t in triangles] == [2, 2]
     assert triangles[0].get_paths()[1].contains_point(place["0.20"])
     assert triangles[1].get_paths()[1].contains_point(place["0.40"])
-
-
-def test_payoff_heatmap_shows_both_players_payoffs():
-    _, (ax,) = plotting.new_figure()
-    plotting.payoff_heatmap(ax, GAMES["stackelberg/modified_prisoners_dilemma"])
-    at = {
-        (
-            round(t.get_position()[0]),
-            round(t.get_position()[1]),
-            t.get_position()[1] > round(t.get_position()[1]),
-        ): t
-        for t in ax.texts
-    }
-    # Row player cooperates (row 0), column player defects (column 1): 2 to the row player, 4 to the column player.
-    assert at[1, 0, True].get_text() == "2" and at[1, 0, False].get_text() == "4"
-    assert [label.get_text() for label in ax.get_yticklabels()] == ["cooperate", "defect"]
 
 
 def test_csv_comes_back_exactly(tmp_path):
