@@ -19,9 +19,11 @@ SMALL = {
 
 
 def commands():
-    """The lines of the README's blocks that call Python, without continuation marks."""
-    blocks = re.findall(r"^```\w*\n(.*?)^```", (HOME / "README.md").read_text("utf-8"), re.M | re.S)
+    """The lines of the blocks that call this paper's scripts, here and on the front page, without continuation marks."""
+    pages = [(page / "README.md").read_text("utf-8") for page in (HOME, HOME.parent)]
+    blocks = re.findall(r"^```\w*\n(.*?)^```", "\n".join(pages), re.M | re.S)
     lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
+    lines = [line.replace("cd pola && ../.venv/pola/bin/python ", "python ") for line in lines]
     return [shlex.split(line)[1:] for line in lines if line.startswith("python ")]
 
 

@@ -63,9 +63,10 @@ def test_the_documented_examples_run(capsys):
     assert earned == best and markov.endswith("regrets 0")
 
 
-def test_the_readmes_example_runs(capsys):
+@pytest.mark.parametrize("page", ["stackelberg/README.md", "README.md"])
+def test_the_readmes_example_runs(page, capsys):
     """What its last comment says of both solutions is what they print."""
-    readme = (Path(__file__).resolve().parents[2] / "stackelberg" / "README.md").read_text("utf-8")
+    readme = (Path(__file__).resolve().parents[2] / page).read_text("utf-8")
     (example,) = re.findall(r"^```python\n(.*?)^```", readme, re.M | re.S)
     exec(example, {})
     claimed = example.splitlines()[-1].removeprefix("# both: ")
