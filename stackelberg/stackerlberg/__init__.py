@@ -5,7 +5,8 @@ Environments are in `stackerlberg.envs`, exact referees in `stackerlberg.exact`,
 """
 
 from .games import Game, named_game
-from .library import Solution, ablate, solve
+from .leaders import Leader
+from .library import Evaluation, Solution, ablate, evaluate, solve
 from .markov import MarkovGame, best_response, markov_returns, repeated
 from .oracles import (
     Conditions,
@@ -21,9 +22,11 @@ from .protocol import Protocol
 __all__ = [
     "Conditions",
     "ContextualOracle",
+    "Evaluation",
     "EvolutionOracle",
     "ExactOracle",
     "Game",
+    "Leader",
     "MarkovGame",
     "Oracle",
     "PolicyGradientOracle",
@@ -32,6 +35,7 @@ __all__ = [
     "TabularQOracle",
     "ablate",
     "best_response",
+    "evaluate",
     "markov_returns",
     "named_game",
     "repeated",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -151,6 +152,12 @@ def _grids(words: Sequence[str]) -> list[tuple[str, list[Any]]]:
     return grids
 
 
+@functools.lru_cache(maxsize=32)
+def _resolved(name: str, settings: tuple[str, ...], grids: tuple[str, ...]) -> Experiment:
+    """The experiment of a command line's words: a figure's plan asks for it once per seed."""
+    return catalogue.resolve(name, _pairs(settings, "--set"), _grids(grids))
+
+
 def _seeds(options: argparse.Namespace, experiment: Experiment) -> tuple[int, ...]:
     if options.seed is not None and options.seeds:
         raise UserError("--seed and --seeds exclude each other")
@@ -185,7 +192,7 @@ def parse(argv: Sequence[str] | None = None) -> Launch:
     options = parser().parse_args(argv)
     _refuse(options)
     settings = _pairs(options.set, "--set")
-    experiment = catalogue.resolve(options.experiment, settings, _grids(options.grid))
+    experiment = _resolved(options.experiment, tuple(options.set), tuple(options.grid))
     if options.hyperopt and len(experiment.conditions) > 1:
         raise UserError(
             f"--hyperopt can't search while {experiment.name} has a grid over "

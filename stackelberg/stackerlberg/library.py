@@ -33,6 +33,7 @@ import numpy as np
 from common.cli import UserError
 
 from .games import Game
+from .leaders import Leader
 from .markov import MarkovGame, best_response, markov_returns, repeated
 from .oracles import Conditions, ExactOracle, LeaderAccess, Oracle, run_episode
 from .oracles.learners import Adam, check_counts, greedy, policy_gradient, rewards_to_go, softmax
@@ -164,6 +165,109 @@ def ablate(game: Game | MarkovGame, **settings) -> dict[str, Solution]:
     return {name: solve(game, method="pg", conditions=broken, **settings) for name, broken in grid.items()}
 
 
+@dataclass(frozen=True)
+class Evaluation:
+    """What a given leader earns against an oracle.
+
+    Attributes:
+        leader: its name.
+        returns, error: ``[2]`` mean returns (leader, follower) of the reward games, and their standard errors.
+        exact: ``[2]`` the exact expectation; None with an oracle whose follower depends on more than the answers.
+        best_value: the exact Stackelberg value over deterministic leaders; None where it can't be enumerated.
+        episodes: how many were played.
+    """
+
+    leader: str
+    returns: np.ndarray
+    error: np.ndarray
+    exact: np.ndarray | None
+    best_value: float | None
+    episodes: int
+
+    def __str__(self) -> str:
+        exactly = "" if self.exact is None else f", exactly {self.exact[0]:g} and {self.exact[1]:g}"
+        best = "" if self.best_value is None else f" (best possible {self.best_value:g})"
+        return (
+            f"{self.leader} earns {self.returns[0]:.3g} +- {self.error[0]:.2g}{best}, the follower "
+            f"{self.returns[1]:.3g} +- {self.error[1]:.2g} in {self.episodes} episodes{exactly}"
+        )
+
+
+def evaluate(
+    game: Game | MarkovGame,
+    leader: Leader,
+    *,
+    protocol: Protocol | None = None,
+    oracle: Oracle | None = None,
+    conditions: Conditions | None = None,
+    episodes: int = 200,
+    seed: int = 0,
+) -> Evaluation:
+    """What a leader that is written by hand (`leaders`) or learnt elsewhere earns against an oracle.
+
+    Args:
+        game, protocol, oracle, conditions: as in `solve`; a `phase_aware` leader is made by `leaders.told`.
+        episodes, seed: of the episodes that are played.
+
+    Raises:
+        UserError: a leader that does not fit the game.
+    """
+    markov, oracle = as_markov(game, protocol), ExactOracle() if oracle is None else oracle
+    conditions = conditions or Conditions()
+    check_counts(episodes=episodes)
+    wanted = (markov.observation_counts[0] * (2 if conditions.phase_aware else 1), markov.actions[0])
+    if leader.policies.shape[1:] != wanted:
+        raise UserError(
+            f"leader {leader.name} has policies of shape {list(leader.policies.shape[1:])}; "
+            f"{markov.name} needs {list(wanted)}"
+        )
+    rng = np.random.default_rng(seed)
+    oracle.reset()
+    returns = np.array(
+        [run_episode(markov, leader, oracle, conditions, rng).returns for _ in range(episodes)]
+    )
+    error = returns.std(axis=0, ddof=1) / np.sqrt(episodes) if episodes > 1 else np.full(2, np.nan)
+    return Evaluation(
+        leader.name,
+        returns.mean(axis=0),
+        error,
+        _expected(markov, leader, oracle, conditions),
+        _best_value(markov, oracle, clock=False),
+        episodes,
+    )
+
+
+def _expected(game: MarkovGame, leader: Leader, oracle: Oracle, conditions: Conditions) -> np.ndarray | None:
+    """Exact returns where the follower depends on the answers alone: the sum over all lists of answers."""
+    if not hasattr(oracle, "by_answers"):
+        return None
+    try:
+        asked, followers = oracle.by_answers(game)
+    except UserError:
+        return None
+    n_leader, total = game.observation_counts[0], np.zeros(2)
+    contexts = all_tables(len(asked), game.actions[0])
+    if followers.ndim != 3 or (conditions.consistent_commitment and asked != list(range(n_leader))):
+        return None
+    for weight, policy in zip(leader.weights, leader.policies, strict=True):
+        play, answers = policy[:n_leader], policy[-n_leader:]
+        chances = answers[asked, contexts].prod(axis=1)
+        # a committed leader plays the table that it answered
+        played = np.eye(game.actions[0])[contexts] if conditions.consistent_commitment else play
+        total += weight * (chances @ markov_returns(game, played, followers))
+    return total
+
+
+def _best_value(game: MarkovGame, oracle: Oracle, clock: bool) -> float | None:
+    """The exact Stackelberg value against the oracle's kind of follower; None where it can't be enumerated."""
+    try:
+        return _enumerate(
+            game, oracle if isinstance(oracle, ExactOracle) else ExactOracle(clock=clock)
+        ).best_value
+    except UserError:
+        return None
+
+
 def _enumerate(game: MarkovGame, oracle: ExactOracle) -> Solution:
     n_leader = game.observation_counts[0]
     if n_leader * np.log(game.actions[0]) > np.log(_MOST_LEADERS):
@@ -227,11 +331,6 @@ def _judged(game, oracle, conditions, logits, curve, steps, rng) -> Solution:
         regret = best_response(game, leader, clock=clock).returns[1] - follower_value
     except UserError:
         regret = float("nan")
-    try:
-        judge = oracle if isinstance(oracle, ExactOracle) else ExactOracle(clock=clock)
-        best = _enumerate(game, judge).best_value
-    except UserError:
-        best = None
     return Solution(
         leader=leader,
         policy=softmax(logits),
@@ -239,7 +338,7 @@ def _judged(game, oracle, conditions, logits, curve, steps, rng) -> Solution:
         value=value,
         follower_value=follower_value,
         regret=max(0.0, regret) if np.isfinite(regret) else regret,
-        best_value=best,
+        best_value=_best_value(game, oracle, clock),
         violated=conditions.violated,
         curve=curve,
         steps=(int(steps[0]), int(steps[1])),

@@ -11,6 +11,7 @@ import importlib
 import importlib.util
 import os
 import sys
+import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -23,6 +24,9 @@ from common.runs import RunFolder, RunSpec, source_digest
 
 from .experiments.catalogue import Experiment
 from .launch import SCRIPT, Launch
+
+#: seconds between two notes of how far a run is
+PROGRESS_SECONDS = 1.0
 
 
 def repository() -> Path:
@@ -106,10 +110,16 @@ def train(launch: Launch) -> dict[int, RunFolder]:
     if folders:
         bar = Progress(f"{launch.experiment.name} ({launch.engine})", 1.0)
 
+        told = time.monotonic()
+
         def shown(share: float) -> None:
+            nonlocal told
             bar.update(share)
-            for each in folders.values():
-                each.progress(share, 1.0)
+            # a file per seed: written at every block, they take longer than the blocks do
+            if time.monotonic() - told > PROGRESS_SECONDS:
+                told = time.monotonic()
+                for each in folders.values():
+                    each.progress(share, 1.0)
 
         with ExitStack() as mirrors:
             for each in folders.values():

@@ -164,9 +164,27 @@ class Protocol:
         """Environment steps of a whole episode: queries and game."""
         return self.query_steps(actions) + self.episode_length
 
+    def kept_answers(self, actions: tuple[int, int]) -> tuple[int, int]:
+        """How many answers the follower sees, and how many values each can have.
+
+        With `samples_summarize` mean there is one per query; its value k stands for the mean ``k / n_samples``.
+        """
+        queries = len(self.query_observations(actions))
+        if self.samples_summarize == "mean":
+            return queries, self.n_samples * (actions[0] - 1) + 1
+        return queries * self.n_samples, actions[0]
+
+    def answer_names(self, actions: tuple[int, int]) -> list[str]:
+        """Keys of the kept answers in a follower's observation, in the order in which they are asked (spec 3.2)."""
+        queries = range(len(self.query_observations(actions)))
+        names = ["none"] if self.memory == "none" else [f"q{k}" for k in queries]
+        kept = 1 if self.samples_summarize == "mean" else self.n_samples
+        return [f"{name}_{i}" for name in names for i in range(kept)]
+
     def contexts(self, actions: tuple[int, int]) -> int:
-        """Number of different answer lists, ``A0 ** (Q * n_samples)``; only for `samples_summarize` list."""
-        return actions[0] ** self.query_steps(actions)
+        """Number of different lists of kept answers: ``A0 ** (Q * n_samples)`` where every answer is kept."""
+        count, values = self.kept_answers(actions)
+        return values**count
 
     def leader_codes(self, actions: tuple[int, int]) -> int:
         """Number of leader observations as it sees them: twice as many when it is told the phase."""
@@ -185,9 +203,15 @@ class Protocol:
         return is_query * self.observation_counts(actions)[0] + original
 
     def context_code(self, answers, actions: tuple[int, int]):
-        """Number of an answer list ``[..., Q]``, the first answer the most significant."""
+        """Number of a list of answers ``[..., Q * n_samples]``, the first answer the most significant.
+
+        With `samples_summarize` mean, each query's answers are added up first.
+        """
         answers = np.asarray(answers)
-        weights = actions[0] ** np.arange(answers.shape[-1] - 1, -1, -1)
+        count, values = self.kept_answers(actions)
+        if self.samples_summarize == "mean":
+            answers = answers.reshape(*answers.shape[:-1], count, self.n_samples).sum(axis=-1)
+        weights = values ** np.arange(count - 1, -1, -1)
         return (answers * weights).sum(axis=-1)
 
     def follower_code(self, original, context, actions: tuple[int, int]):

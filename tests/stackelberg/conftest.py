@@ -1,4 +1,4 @@
-"""What Stackelberg's tests share: small quick programs, compiled once."""
+"""What Stackelberg's tests share: small quick programs, compiled once; arrays of different ranks only where it is said."""
 
 import os
 
@@ -16,6 +16,7 @@ def compiled_once(tmp_path_factory):
     import jax
 
     settings = {
+        "jax_numpy_rank_promotion": "raise",
         "jax_compilation_cache_dir": str(tmp_path_factory.mktemp("compiled")),
         "jax_persistent_cache_min_compile_time_secs": 0.2,
         "jax_persistent_cache_min_entry_size_bytes": -1,

@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from stackerlberg.batched.arrays import ranked
+
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
 
 
@@ -40,7 +42,9 @@ def step(
     mean = jax.tree.map(lambda m, g: BETA1 * m + (1 - BETA1) * g, moments.mean, gradient)
     square = jax.tree.map(lambda v, g: BETA2 * v + (1 - BETA2) * g * g, moments.square, gradient)
     new = jax.tree.map(
-        lambda p, m, v: p - lr / unbias1 * m / (jnp.sqrt(v) / jnp.sqrt(unbias2) + EPSILON),
+        lambda p, m, v: (
+            p - ranked(lr / unbias1, p.ndim) * m / (jnp.sqrt(v) / ranked(jnp.sqrt(unbias2), p.ndim) + EPSILON)
+        ),
         params,
         mean,
         square,
@@ -52,4 +56,4 @@ def clip(gradient: dict[str, Array], limit: float) -> dict[str, Array]:
     """Scale each lane's gradient so that its norm over all parameters is at most `limit`."""
     norm = jnp.sqrt(sum((g**2).sum(tuple(range(g.ndim - 1))) for g in gradient.values()))
     scale = jnp.minimum(1.0, limit / (norm + 1e-6))
-    return jax.tree.map(lambda g: g * scale, gradient)
+    return jax.tree.map(lambda g: g * ranked(scale, g.ndim), gradient)

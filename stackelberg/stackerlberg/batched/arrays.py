@@ -16,6 +16,11 @@ from jax import Array
 SCATTER_FROM = 12
 
 
+def ranked(values: Array, rank: int) -> Array:
+    """`values` with as many axes, new ones in front: what NumPy would do in silence, said."""
+    return jax.lax.broadcast_to_rank(values, rank)
+
+
 def lookup(table: Array, index: Array) -> Array:
     """``table[index]`` where both end in lanes: table [K, ..., N], index [..., N] -> [..., N]."""
     found = table[0]
@@ -52,7 +57,7 @@ def cumulative(probabilities: Array) -> Array:
 
 def choose(ends: Array, chance: Array) -> Array:
     """The action whose interval holds `chance`: ends [A - 1, ..., N], chance [..., N] in [0, 1) -> int32 [..., N]."""
-    return (chance >= ends).sum(0, dtype=jnp.int32)
+    return (ranked(chance, ends.ndim) >= ends).sum(0, dtype=jnp.int32)
 
 
 def greedy(values: Array) -> Array:

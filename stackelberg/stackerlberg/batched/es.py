@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from stackerlberg.batched import adam
-from stackerlberg.batched.arrays import cumulative, fold, normal
+from stackerlberg.batched.arrays import cumulative, fold, normal, ranked
 from stackerlberg.batched.learners import Collect, Learner
 
 
@@ -41,7 +41,9 @@ def adam_step(
     rate = stepsize * jnp.sqrt(-jnp.expm1(t * jnp.log(adam.BETA2))) / -jnp.expm1(t * jnp.log(adam.BETA1))
     mean = jax.tree.map(lambda m, g: adam.BETA1 * m + (1 - adam.BETA1) * g, moments.mean, gradient)
     square = jax.tree.map(lambda v, g: adam.BETA2 * v + (1 - adam.BETA2) * g * g, moments.square, gradient)
-    new = jax.tree.map(lambda p, m, v: p - rate * m / (jnp.sqrt(v) + adam.EPSILON), params, mean, square)
+    new = jax.tree.map(
+        lambda p, m, v: p - ranked(rate, p.ndim) * m / (jnp.sqrt(v) + adam.EPSILON), params, mean, square
+    )
     return new, adam.Moments(mean, square, count)
 
 
@@ -76,7 +78,8 @@ class ES(Learner):
         ranks = centred_ranks(interleaved).reshape(pairs, 2, -1)
         weights = ranks[:, 0] - ranks[:, 1]  # [pairs, N]
         gradient = {
-            name: -(weights * noise[name]).sum(-2) / (2 * pairs) + self.settings.decay * state.params[name]
+            name: -(ranked(weights, noise[name].ndim) * noise[name]).sum(-2) / (2 * pairs)
+            + self.settings.decay * state.params[name]
             for name in state.params
         }
         params, moments = adam_step(state.params, state.moments, gradient, lr)

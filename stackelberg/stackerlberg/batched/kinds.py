@@ -86,15 +86,25 @@ def of_follower(protocol: Protocol, actions: tuple[int, int], played: Episodes) 
 
 
 def tabular_kinds(protocol: Protocol, actions: tuple[int, int], game: Game, reward_during_q: bool) -> Kinds:
-    """A leader's against the inner Q learner: learning steps, their games' last, reward steps, the very last."""
-    n1 = actions[1]
+    """A leader's against the inner Q learner: learning steps, their games' last, reward steps, the very last.
+
+    A leader that is told the phase has a fifth part: the last step of the last learning game, after which it plays.
+    """
+    n1, told = actions[1], protocol.leader_code(0, 1, actions)
     seen, a0, a1, following = _game_grid(protocol, actions, 0)
     paid = game.leader[a0 * n1 + a1]
     learning = paid if reward_during_q else jnp.zeros_like(paid)
-    over = np.full(len(seen), protocol.observation_counts(actions)[0])
-    after = np.concatenate([following, np.zeros(len(seen), np.int64), following, over])
-    rewards = jnp.concatenate([learning, learning, paid, paid])
-    return Kinds(np.tile(seen, 4), np.tile(a0, 4), after, rewards)
+    start, over = np.zeros(len(seen), np.int64), np.full(len(seen), protocol.leader_codes(actions))
+    observation, after = [seen + told] * 2 + [seen] * 2, [following + told, start + told, following, over]
+    rewards = [learning, learning, paid, paid]
+    if told:
+        observation, after, rewards = [*observation, seen + told], [*after, start], [*rewards, learning]
+    return Kinds(
+        np.concatenate(observation),
+        np.tile(a0, len(after)),
+        np.concatenate(after),
+        jnp.concatenate(rewards),
+    )
 
 
 def of_tabular(
@@ -102,7 +112,10 @@ def of_tabular(
 ) -> Array:
     """The kind of every step of leader episodes with an inner Q learner: [T, E, N]."""
     steps, length = observations.shape[0], protocol.episode_length
-    number = np.arange(steps)
+    number, told = np.arange(steps), protocol.leader_code(0, 1, actions)
     part = np.where(number >= steps - length, 2, 0) + (number % length == length - 1)
+    if told:
+        part[number == steps - length - 1] = 4
+        observations = observations - jnp.asarray(told * (number < steps - length)).reshape(-1, 1, 1)
     grid = protocol.observation_counts(actions)[0] * actions[0] * actions[1]
     return (observations * actions[0] + a0) * actions[1] + a1 + jnp.asarray(part * grid).reshape(-1, 1, 1)

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from stackerlberg.batched.arrays import choose, lookup, uniform
+from stackerlberg.batched.arrays import choose, lookup, ranked, uniform
 from stackerlberg.protocol import Protocol
 
 
@@ -76,6 +76,7 @@ def ask(
     """The query phase: the leader's observations and answers [Q, E, N], and the number of the answers [E, N]."""
     seen, episodes, lanes = [], chance.shape[1], chance.shape[2]
     answers, context = [], jnp.zeros((episodes, lanes), jnp.int32)
+    mean, values = protocol.samples_summarize == "mean", protocol.kept_answers(actions)[1]
     for k, query in enumerate(
         q for q in protocol.query_observations(actions) for _ in range(protocol.n_samples)
     ):
@@ -85,7 +86,8 @@ def ask(
         answer = choose(leader_ends[:, code], drawn)
         seen.append(jnp.full((episodes, lanes), code, jnp.int32))
         answers.append(answer)
-        context = context * actions[0] + answer
+        # of the answers that are summarised by their mean, each but the first only adds to the last digit
+        context = answer + (context if mean and k % protocol.n_samples else context * values)
     if not answers:
         nothing = jnp.zeros((0, episodes, lanes), jnp.int32)
         return nothing, nothing, context
@@ -134,7 +136,7 @@ def play(
     _, (leader, follower) = jax.lax.scan(step, (start, start), (moves, chance.follower))
     nothing = jnp.zeros(answers.shape)
     joined = [jnp.concatenate(pair) for pair in zip((asked, answers, nothing), leader, strict=True)]
-    codes = follower[0] * contexts + context
+    codes = follower[0] * contexts + ranked(context, follower[0].ndim)
     return Episodes(Side(*joined), Side(codes, *follower[1:]))
 
 

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from stackerlberg.batched import adam
-from stackerlberg.batched.arrays import cumulative, fold, lookup, reward_to_go, sums_by_code, uniform
+from stackerlberg.batched.arrays import cumulative, fold, lookup, ranked, reward_to_go, sums_by_code, uniform
 from stackerlberg.batched.learners import Collect, Learner, Settings, Steps
 
 
@@ -56,9 +56,9 @@ def samples_of(steps: Steps, values: Array) -> Samples:
 
 def standardised(advantages: Array) -> Array:
     """(A - mean) / max(1e-4, population sd), per lane: [M, N]."""
-    mean = advantages.mean(0)
+    mean = ranked(advantages.mean(0), advantages.ndim)
     deviation = jnp.sqrt(((advantages - mean) ** 2).mean(0))
-    return (advantages - mean) / jnp.maximum(1e-4, deviation)
+    return (advantages - mean) / ranked(jnp.maximum(1e-4, deviation), advantages.ndim)
 
 
 def gather(samples: Samples, n_actions: int, n_observations: int) -> Gathered:
@@ -171,7 +171,7 @@ class PPO(Learner):
 
         def taken(carry, data: Gathered, here: Array):
             new, parts = update(carry, data)
-            carry = jax.tree.map(lambda a, b: jnp.where(here, a, b), new, carry)
+            carry = jax.tree.map(lambda a, b: jnp.where(ranked(here, a.ndim), a, b), new, carry)
             return carry, jax.tree.map(lambda x: jnp.where(here, x, 0.0), parts)
 
         def epoch(carry, number):

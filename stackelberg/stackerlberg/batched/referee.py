@@ -11,6 +11,7 @@ import numpy as np
 from jax import Array
 
 from stackerlberg import exact, games
+from stackerlberg.batched.arrays import ranked
 from stackerlberg.batched.play import Game
 from stackerlberg.protocol import Protocol, all_tables
 
@@ -41,8 +42,7 @@ def contexts_of_tables(protocol: Protocol, actions: tuple[int, int]) -> np.ndarr
     """The number of the answers that each deterministic leader table gives, [L]."""
     tables = all_tables(protocol.observation_counts(actions)[0], actions[0])
     asked = [q for q in protocol.query_observations(actions) for _ in range(protocol.n_samples)]
-    weights = actions[0] ** np.arange(len(asked) - 1, -1, -1)
-    return (tables[:, asked] * weights).sum(-1) if asked else np.zeros(len(tables), np.int64)
+    return protocol.context_code(tables[:, asked], actions) if asked else np.zeros(len(tables), np.int64)
 
 
 def regret(protocol: Protocol, actions: tuple[int, int], tables: Tables, replies: Array) -> Array:
@@ -83,9 +83,14 @@ def protocol_value(
     likely = jnp.ones((1, lanes))
     for query in protocol.query_observations(actions):
         answer = leader[:, protocol.leader_code(query, 1, actions)]
-        for _ in range(protocol.n_samples):
-            likely = (likely[:, None] * answer[None]).reshape(-1, lanes)
-    follower = (replies.reshape(own, -1, lanes) == jnp.arange(n1).reshape(-1, 1, 1, 1)).astype(jnp.float32)
+        kept = [answer] * protocol.n_samples
+        if protocol.samples_summarize == "mean":
+            kept = [_distribution_of_sum(answer, protocol.n_samples)]
+        for each in kept:
+            likely = (likely[:, None] * each[None]).reshape(-1, lanes)
+    follower = (ranked(replies.reshape(own, -1, lanes), 4) == jnp.arange(n1).reshape(-1, 1, 1, 1)).astype(
+        jnp.float32
+    )
     views, offset = protocol.views(actions), protocol.leader_code(0, 0, actions)
     state = jnp.zeros((len(views), likely.shape[0], lanes)).at[0].set(1.0)
     by_leader = leader[:, views[:, 0] + offset][:, None, :, None]  # [A0, 1, states, 1, N]
@@ -94,12 +99,21 @@ def protocol_value(
     payoff = game.leader.reshape(n0, n1, 1, lanes)
 
     def step(state, _):
-        moved = (joint * state).sum(2)  # [A0, A1, contexts, N]
+        moved = (joint * ranked(state, joint.ndim)).sum(2)  # [A0, A1, contexts, N]
         arrived = moved.swapaxes(0, 1).reshape(n0 * n1, *moved.shape[2:])  # order 1 + a0 + A0 * a1
         state = jnp.concatenate([jnp.zeros_like(state[:1]), arrived])
-        return state, (moved * payoff * likely).sum((0, 1, 2))
+        return state, (moved * payoff * ranked(likely, moved.ndim)).sum((0, 1, 2))
 
     return jax.lax.scan(step, state, length=protocol.episode_length)[1].sum(0)
+
+
+def _distribution_of_sum(answer: Array, samples: int) -> Array:
+    """Chances of each sum of so many independent answers: [A0, N] -> [samples * (A0 - 1) + 1, N]."""
+    found = answer
+    for _ in range(samples - 1):
+        parts = [jnp.pad(found * p[None], ((a, len(answer) - 1 - a), (0, 0))) for a, p in enumerate(answer)]
+        found = sum(parts)
+    return found
 
 
 def committed_value(

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from stackerlberg.batched import kinds, play, referee, tabular_q
-from stackerlberg.batched.arrays import cumulative, fold, greedy, greedy_ends, uniform
+from stackerlberg.batched.arrays import cumulative, fold, greedy, greedy_ends, ranked, uniform
 from stackerlberg.batched.es import ES
 from stackerlberg.batched.learners import Collect, Settings, Steps
 from stackerlberg.batched.networks import Network
@@ -109,9 +109,17 @@ def _steps(side: Side, numbers: Array, first: int = 0) -> Steps:
 # --- the follower learns ------------------------------------------------------------------------------------------
 
 
-def random_leaders(keys: Array, n_actions: int, observations: int, episodes: int, lanes: int) -> Array:
-    """Logits of fresh leaders, each weight uniform in [-1, 1): [A0, O, E, N] (spec 5.2); greedy tables are uniform."""
-    return 2 * uniform(keys, (n_actions, observations, episodes), lanes) - 1
+def random_leaders(keys: Array, network: Network, episodes: int, lanes: int) -> Array:
+    """Logits of fresh leaders, each input's weight uniform in [-1, 1): [A0, O, E, N] (spec 5.2).
+
+    Where the inputs are one-hot observations, the greedy tables are uniform.
+    """
+    inputs = network.observations if network.features is None else len(network.features)
+    weights = 2 * uniform(keys, (network.outputs, inputs, episodes), lanes) - 1
+    if network.features is None:
+        return weights
+    seen = jnp.array(network.features)  # [inputs, O]
+    return jnp.einsum("aien,io->aoen", weights, seen)
 
 
 def _ends(values: Array, deterministic: bool) -> Array:
@@ -135,11 +143,10 @@ def _follower_collect(spec: Spec, data: Data, leader_values, phase: int):
 
 def _follower_iteration(spec: Spec, data: Data, state, phase: int, keys: Array):
     lanes = data.lr_follower.shape[-1]
-    n_codes = spec.protocol.leader_codes(spec.actions)
     if phase == PRE and spec.randomize_leader:
 
         def leader_values(keys, episodes):
-            return random_leaders(fold(keys, 5), spec.actions[0], n_codes, episodes, lanes)
+            return random_leaders(fold(keys, 5), spec.leader_network, episodes, lanes)
     else:
 
         def leader_values(keys, episodes):
@@ -186,7 +193,7 @@ def pretrain(spec: Spec, data: Data, state: dict[str, Any], first: Array, count:
 
 def _pick(kept: Array, old, new):
     """Per lane the old or the new; scalars (which all lanes share) are the new ones."""
-    return jax.tree.map(lambda a, b: jnp.where(kept, a, b) if b.ndim else b, old, new)
+    return jax.tree.map(lambda a, b: jnp.where(ranked(kept, b.ndim), a, b) if b.ndim else b, old, new)
 
 
 def _zeros(stats, state):
@@ -221,7 +228,9 @@ def _play_tabular(spec: Spec, data: Data, table: Array, ends, keys, episodes, se
 
 def _leader_iteration(spec: Spec, data: Data, state, keys: Array):
     learner = _learner(spec.leader, spec.leader_network)
-    hidden = spec.protocol.query_steps(spec.actions) if spec.protocol.hidden_queries else 0
+    hidden = (
+        spec.leader.steps - spec.leader.learned_steps
+    )  # the first ones: queries, or the inner learner's games
     if spec.tabular is None:
 
         def collect(arena, ends, keys, episodes):
@@ -237,7 +246,7 @@ def _leader_iteration(spec: Spec, data: Data, state, keys: Array):
         side, other, follower, table = _play_tabular(spec, data, table, ends, keys, episodes, spec.tabular)
         stats = {"return_leader": side.rewards.sum(0).mean(0), "return_follower": follower.mean(0)}
         numbers = kinds.of_tabular(spec.protocol, spec.actions, side.observations, side.actions, other)
-        return table, _steps(side, numbers), stats
+        return table, _steps(side, numbers, hidden), stats
 
     every = kinds.tabular_kinds(spec.protocol, spec.actions, data.game, spec.tabular.reward_during_q)
     source = Collect(collect, every)

@@ -14,6 +14,7 @@ from stackerlberg.batched.arrays import (
     greedy_ends,
     lookup,
     normal,
+    ranked,
     uniform,
 )
 from stackerlberg.batched.kinds import Kinds
@@ -55,19 +56,19 @@ def loss_and_gradient(q: Array, target_q: Array, kinds: Kinds, drawn: Array) -> 
     error = q[kinds.action, kinds.observation] - (kinds.rewards + best_next[kinds.following])  # [K, N]
     far = jnp.abs(error)
     loss = (drawn * jnp.where(far < 1, 0.5 * error**2, far - 0.5)).sum(0) / size
-    slopes = drawn * jnp.clip(error, -1, 1) / size
+    slopes = drawn * jnp.clip(error, -1, 1) / ranked(size, error.ndim)
     return loss, jnp.zeros_like(q).at[kinds.action, kinds.observation].add(slopes)
 
 
 def draw_kinds(counts: Array, chance: Array) -> Array:
     """How often each kind is in a batch drawn with replacement: counts [K, N], chance [M, N] uniform -> [K, N]."""
     ends = jnp.cumsum(counts, axis=0)
-    ends = ends / jnp.maximum(ends[-1], 1)
+    ends = ends / ranked(jnp.maximum(ends[-1], 1), ends.ndim)
 
     def step(
         below, drawn
     ):  # the sum stays in registers, which a reduction over the batch does not manage here
-        return below + jnp.where(drawn < ends, 1.0, 0.0), None
+        return below + jnp.where(ranked(drawn, ends.ndim) < ends, 1.0, 0.0), None
 
     below, _ = jax.lax.scan(step, jnp.zeros_like(ends), chance, unroll=16)
     below = below.at[-1].set(chance.shape[0])
@@ -120,7 +121,8 @@ class SimpleQ(Learner):
             arena, steps, stats = collect.play(arena, self._behaviour(state.params, state.sampled), keys, 1)
             return (state._replace(sampled=state.sampled + self.settings.steps), arena), (steps, stats)
         noisy = {
-            name: value + state.sigma * normal(fold(keys, k), value.shape[:-1], value.shape[-1])
+            name: value
+            + ranked(state.sigma, value.ndim) * normal(fold(keys, k), value.shape[:-1], value.shape[-1])
             for k, (name, value) in enumerate(sorted(state.params.items()))
         }
         # DEVIATION(Q22): the executed (noisy) actions are learned from; RLlib stored the noise-free greedy ones

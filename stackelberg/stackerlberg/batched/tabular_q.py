@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from stackerlberg.batched.arrays import choose, fold, greedy, lookup, normal, uniform
+from stackerlberg.batched.arrays import choose, fold, greedy, lookup, normal, ranked, uniform
 from stackerlberg.batched.play import Game, Side, next_observations
 
 #: standard deviation of a new table's entries
@@ -21,7 +21,13 @@ INITIAL = 0.01
 
 @dataclass(frozen=True)
 class TabularQ:
-    """The follower and its episode (arguments of the tabular-Q factories, spec 2.5)."""
+    """The follower and its episode (arguments of the tabular-Q factories, spec 2.5).
+
+    Attributes:
+        query_offset: what is added to the leader's observations in learning games, if it is told the phase.
+        sparse: (prob, scale, deterministic) of the follower's reward (spec 3.5), None if it is paid at every step:
+            times `scale` with probability ``1 / prob`` and else 0; deterministic: from a game's step `prob` on.
+    """
 
     memory: str
     episode_length: int
@@ -33,6 +39,8 @@ class TabularQ:
     param_noise: bool = False
     init_zero: bool = False
     reward_during_q: bool = False
+    query_offset: int = 0
+    sparse: tuple[float, float, bool] | None = None
 
     @property
     def steps(self) -> int:
@@ -45,6 +53,17 @@ def new_table(settings: TabularQ, keys: Array, shape: tuple[int, ...], lanes: in
     if settings.init_zero:
         return jnp.zeros((*shape, lanes))
     return INITIAL * normal(keys, shape, lanes)
+
+
+def _paid(settings: TabularQ, keys: Array, shape: tuple[int, ...], lanes: int) -> Array:
+    """By what the follower's reward is multiplied: shape = (..., H, E) -> [*shape, N]; one number where it is always paid."""
+    if settings.sparse is None:
+        return jnp.ones((*shape[:-1], 1, 1))
+    prob, scale, deterministic = settings.sparse
+    if deterministic:
+        late = jnp.arange(1, settings.episode_length + 1) >= prob
+        return jnp.broadcast_to(jnp.where(late, scale, 0.0)[:, None, None], (*shape[:-1], 1, 1))
+    return jnp.where(uniform(keys, shape, lanes) < 1 / prob, scale, 0.0)
 
 
 def _learning_games(settings, actions, game, leader_ends, table, keys, sampling):
@@ -62,32 +81,34 @@ def _learning_games(settings, actions, game, leader_ends, table, keys, sampling)
         noise = jnp.zeros((settings.n_q_episodes, 1, 1, 1, 1))
         explored = uniform(fold(keys, 1), shape, lanes)
     final = jnp.arange(settings.episode_length) == settings.episode_length - 1
+    paid = _paid(settings, fold(keys, 4), shape, lanes)
 
     def learning_game(table, drawn):
-        moves, trials, perturbation = drawn
+        moves, trials, perturbation, paid = drawn
 
         def step(carry, drawn):
             table, seen_by_leader, seen = carry
-            move, trial, at_end = drawn
-            a0 = choose(_at(leader_ends, seen_by_leader), move)
+            move, trial, at_end, share = drawn
+            code = seen_by_leader + settings.query_offset
+            a0 = choose(_at(leader_ends, code), move)
             # DEVIATION(Q5): the follower looks its values up under its own observation
             a1 = greedy(_at(table + perturbation, seen))
             if not settings.param_noise:
                 random = jnp.minimum((trial / settings.epsilon * n1).astype(jnp.int32), n1 - 1)
                 a1 = jnp.where(trial < settings.epsilon, random, a1)
-            reward = lookup(game.follower, a0 * n1 + a1)
+            reward = lookup(game.follower, a0 * n1 + a1) * share
             seen_next, own_next = next_observations(settings.memory, a0, a1, n0)
             ahead = jnp.where(at_end, 0.0, settings.gamma * _at(table, own_next).max(0))
             here = _one_hot(a1, n1)[:, None] * _one_hot(seen, observations)[None]
-            table = table + here * settings.alpha * (reward + ahead - table)
+            table = table + here * settings.alpha * (ranked(reward + ahead, table.ndim) - table)
             gained = lookup(game.leader, a0 * n1 + a1) if settings.reward_during_q else jnp.zeros_like(reward)
-            return (table, seen_next, own_next), (seen_by_leader, a0, gained, a1)
+            return (table, seen_next, own_next), (code, a0, gained, a1)
 
         start = jnp.zeros((episodes, lanes), jnp.int32)
-        (table, _, _), steps = jax.lax.scan(step, (table, start, start), (moves, trials, final))
+        (table, _, _), steps = jax.lax.scan(step, (table, start, start), (moves, trials, final, paid))
         return table, steps
 
-    table, steps = jax.lax.scan(learning_game, table, (by_leader, explored, noise))
+    table, steps = jax.lax.scan(learning_game, table, (by_leader, explored, noise, paid))
     return table, [x.reshape(-1, episodes, lanes) for x in steps]
 
 
@@ -96,17 +117,19 @@ def _reward_game(settings, actions, game, leader_ends, table, keys, sampling):
     episodes, lanes = table.shape[2:]
     shape = settings.episode_length, episodes
     moves = uniform(fold(keys, 2), shape, lanes) if sampling else jnp.zeros((*shape, lanes))
+    paid = _paid(settings, fold(keys, 5), shape, lanes)
 
-    def step(carry, move):
+    def step(carry, drawn):
         seen_by_leader, seen = carry
+        move, share = drawn
         a0 = choose(_at(leader_ends, seen_by_leader), move)
         a1 = greedy(_at(table, seen))
         joint = a0 * n1 + a1
-        moved = (seen_by_leader, a0, lookup(game.leader, joint), a1), lookup(game.follower, joint)
+        moved = (seen_by_leader, a0, lookup(game.leader, joint), a1), lookup(game.follower, joint) * share
         return next_observations(settings.memory, a0, a1, n0), moved
 
     start = jnp.zeros((episodes, lanes), jnp.int32)
-    _, (steps, follower) = jax.lax.scan(step, (start, start), moves)
+    _, (steps, follower) = jax.lax.scan(step, (start, start), (moves, paid))
     return steps, follower
 
 
@@ -171,4 +194,6 @@ def _at(tables: Array, index: Array) -> Array:
 
 
 def _one_hot(index: Array, count: int) -> Array:
-    return (index == jnp.arange(count).reshape(-1, *(1,) * index.ndim)).astype(jnp.float32)
+    return (ranked(index, index.ndim + 1) == jnp.arange(count).reshape(-1, *(1,) * index.ndim)).astype(
+        jnp.float32
+    )

@@ -12,6 +12,7 @@ import numpy as np
 
 from common.cli import UserError
 
+from ..envs.registry import make_env
 from ..experiments.configuration import Configuration, TrainerConfig
 from ..games import Game, resolve_game
 from ..protocol import Protocol, memory_name
@@ -27,14 +28,9 @@ _CONTEXTUAL = {
     "repeated_matrix_game_stackelberg_observed_queries",
 }
 _TABULAR = {"matrix_game_tabularq", "repeated_matrix_game_tabularq"}
-#: arguments of those factories that need the step-by-step environments
-_ELSEWHERE = {
-    "hypernetwork": False,
-    "mixed_strategies": False,
-    "follower_sparse_reward_prob": 1,
-    "follower_sparse_reward_scale": 1,
-    "follower_sparse_reward_deterministic": False,
-}
+#: arguments of those factories whose leader acts by real numbers, which no table does
+_ELSEWHERE = ("hypernetwork", "mixed_strategies")
+_SPARSE = {"prob": 1, "scale": 1, "deterministic": False}
 
 
 def game_of(configuration: Configuration) -> Game:
@@ -52,17 +48,10 @@ def protocol_of(configuration: Configuration) -> Protocol:
     name, arguments = configuration.env, configuration.env_config
     if name not in _CONTEXTUAL | _TABULAR:
         raise UserError(f"the batched engine has no environment {name}; use --engine rllib")
-    for key, usual in _ELSEWHERE.items():
-        if arguments.get(key, usual) != usual:
+    for key in _ELSEWHERE:
+        if arguments.get(key):
             raise UserError(f"the batched engine has no {key}; use --engine rllib")
-    if name in _TABULAR and any(
-        arguments.get(k) for k in ("tell_leader", "tell_leader_mock", "hidden_queries")
-    ):
-        raise UserError(
-            f"the batched engine's {name} has no queries to tell of or to hide; use --engine rllib"
-        )
-    if arguments.get("samples_summarize", "list") != "list":
-        raise UserError("the batched engine keeps every answer (samples_summarize=list); use --engine rllib")
+    make_env(name, arguments)  # refuses what means nothing
     repeated = name.startswith("repeated")
     asked = arguments.get("query_observations")
     return Protocol(
@@ -70,6 +59,7 @@ def protocol_of(configuration: Configuration) -> Protocol:
         episode_length=arguments.get("episode_length", 10) if repeated else 1,
         queries=() if name in _TABULAR else None if asked is None else tuple(asked),
         n_samples=arguments.get("n_samples", 1),
+        samples_summarize=arguments.get("samples_summarize", "list"),
         hidden_queries=arguments.get("hidden_queries", False),
         tell_leader=arguments.get("tell_leader", False),
         tell_leader_mock=arguments.get("tell_leader_mock", False),
@@ -83,6 +73,7 @@ def _tabular(configuration: Configuration, protocol: Protocol) -> TabularQ | Non
     if configuration.env not in _TABULAR:
         return None
     arguments, repeated = configuration.env_config, configuration.env.startswith("repeated")
+    sparse = tuple(arguments.get(f"follower_sparse_reward_{key}", usual) for key, usual in _SPARSE.items())
     return TabularQ(
         memory=protocol.memory,
         episode_length=protocol.episode_length,
@@ -94,6 +85,8 @@ def _tabular(configuration: Configuration, protocol: Protocol) -> TabularQ | Non
         param_noise=arguments.get("param_noise", False),
         init_zero=arguments.get("q_init_zero", False),
         reward_during_q=arguments.get("leader_reward_during_q", False),
+        query_offset=protocol.leader_code(0, 1, game_of(configuration).actions),
+        sparse=None if sparse == tuple(_SPARSE.values()) else sparse,
     )
 
 
@@ -138,20 +131,30 @@ def _network(trainer: TrainerConfig, outputs: int, observations: int, features) 
 
 
 def _answers_as_inputs(protocol: Protocol, actions: tuple[int, int]) -> tuple[tuple[float, ...], ...] | None:
-    """What a follower's network sees without discrete_obs: one-hot answers and its own observation (spec 3.3)."""
+    """What a follower's network sees of each code without discrete_obs: the dictionary's entries sorted by key, as RLlib
+    sorts them (spec 3.3): its own observation and every answer one-hot, a mean of answers as the number that it is."""
     if protocol.discrete_obs or not protocol.query_steps(actions):
         return None
     own, contexts = protocol.observation_counts(actions)[1], protocol.contexts(actions)
-    queries = protocol.query_steps(actions)
+    count, values = protocol.kept_answers(actions)
     observation, context = np.divmod(np.arange(own * contexts), contexts)
-    answers = []
-    for k in range(queries):
+    rows = {"original_space": [observation == o for o in range(own)]}
+    for k, name in enumerate(protocol.answer_names(actions)):
+        answer = context // values ** (count - 1 - k) % values
         # DEVIATION(Q11): input a of a query is 1 for answer a; the original's check of this network had them swapped
-        answer = context // actions[0] ** (queries - 1 - k) % actions[0]
-        answers += [answer == a for a in range(actions[0])]
-    original = [observation == o for o in range(own)]
-    # RLlib sorts by key: "none" < "original_space" < "q0"
-    rows = answers + original if protocol.memory == "none" else original + answers
+        mean = np.float32(answer) / np.float32(protocol.n_samples)
+        summed = protocol.samples_summarize == "mean"
+        rows[name] = [mean] if summed else [answer == a for a in range(actions[0])]
+    return tuple(tuple(float(x) for x in row) for name in sorted(rows) for row in rows[name])
+
+
+def _phase_as_inputs(protocol: Protocol, actions: tuple[int, int]) -> tuple[tuple[float, ...], ...] | None:
+    """What a told leader's network sees of each code without discrete_obs: the query bit, then its observation."""
+    if protocol.discrete_obs or not protocol.tell_leader:
+        return None
+    own = protocol.observation_counts(actions)[0]
+    bit, observation = np.divmod(np.arange(2 * own), own)
+    rows = [bit == b for b in range(2)] + [observation == o for o in range(own)]
     return tuple(tuple(float(x) for x in row) for row in rows)
 
 
@@ -165,31 +168,32 @@ def spec_of(configuration: Configuration) -> Spec:
     tabular = _tabular(configuration, protocol)
     queries = protocol.query_steps(actions)
     steps = tabular.steps if tabular else protocol.episode_steps(actions)
-    seen, own = protocol.leader_codes(actions), protocol.observation_counts(actions)[1]
-    pairs = actions[0] * actions[1]
+    seen, pairs = protocol.leader_codes(actions), actions[0] * actions[1]
     grid = protocol.observation_counts(actions)[0] * pairs
-    kinds = 4 * grid if tabular else queries * actions[0] + 2 * grid
-    learned = steps - queries if protocol.hidden_queries else steps
+    parts = 5 if tabular and tabular.query_offset else 4
+    kinds = parts * grid if tabular else queries * actions[0] + 2 * grid
+    hidden = steps - protocol.episode_length if protocol.hidden_queries else 0
+    codes = protocol.follower_codes(actions)
+    own_kinds = 0 if tabular else 2 * codes * pairs
+    for role, count in (("leader", kinds), ("follower", own_kinds)):
+        if getattr(configuration, f"{role}_algorithm") == "SimpleQ" and count > 255:
+            raise UserError(
+                f"the batched engine's replay buffer knows at most 255 kinds of transitions, and a {role} of this game "
+                f"has {count}; use --engine rllib"
+            )
     leader = configuration.leader
     spec = Spec(
         protocol=protocol,
         actions=actions,
-        leader=_settings(leader, configuration.leader_algorithm, steps, learned, kinds),
-        leader_network=_network(leader, actions[0], seen, None),
+        leader=_settings(leader, configuration.leader_algorithm, steps, steps - hidden, kinds),
+        leader_network=_network(leader, actions[0], seen, _phase_as_inputs(protocol, actions)),
         tabular=tabular,
         deterministic=(configuration.deterministic_leader, configuration.deterministic_follower),
         evaluation=leader.evaluation_duration,
     )
     if tabular:
         return spec
-    follower, codes = configuration.follower, protocol.follower_codes(actions)
-    if max(kinds, 2 * codes * pairs) > 255 and "SimpleQ" in (
-        configuration.leader_algorithm,
-        configuration.follower_algorithm,
-    ):
-        raise UserError(
-            "the batched engine's replay buffer knows at most 255 kinds of transitions; use --engine rllib"
-        )
+    follower = configuration.follower
     return dataclasses.replace(
         spec,
         follower=_settings(
@@ -197,7 +201,7 @@ def spec_of(configuration: Configuration) -> Spec:
             configuration.follower_algorithm,
             steps,
             protocol.episode_length,
-            2 * own * pairs * protocol.contexts(actions),
+            own_kinds,
         ),
         follower_network=_network(follower, actions[1], codes, _answers_as_inputs(protocol, actions)),
         mock=bool(configuration.pre_training_env_config.get("tell_leader_mock", False)),

@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import Bounds, minimize
 
 from common.cli import UserError
 
@@ -168,6 +167,11 @@ def _rows(x: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
 
 def _maximise(objective: Callable, start: np.ndarray, constraints: Sequence[dict] = ()) -> np.ndarray:
     """SLSQP over rows of probabilities; `objective` returns the negated value and its derivative."""
+    from scipy.optimize import (
+        Bounds,
+        minimize,
+    )  # takes a second, which runs that search nothing need not wait
+
     shape = start.shape
     sums = np.kron(np.eye(shape[0]), np.ones(shape[1]))
     rows = {"type": "eq", "fun": lambda x: sums @ x - 1, "jac": lambda x: sums}
@@ -183,11 +187,22 @@ def _maximise(objective: Callable, start: np.ndarray, constraints: Sequence[dict
     return _rows(solution.x, shape)
 
 
+def _answer_lists(game: Game, protocol: Protocol) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What is asked ``[Q * n_samples]``, every list of answers ``[L, Q * n_samples]`` and its context ``[L]``."""
+    asked = np.repeat(np.array(protocol.query_observations(game.actions), dtype=int), protocol.n_samples)
+    lists = all_tables(len(asked), game.actions[0])
+    return asked, lists, protocol.context_code(lists, game.actions)
+
+
 def _context_probabilities(game: Game, protocol: Protocol, answers: np.ndarray) -> np.ndarray:
-    """``[..., contexts]`` probability of each answer list when every answer is sampled by itself."""
-    asked = np.repeat(list(protocol.query_observations(game.actions)), protocol.n_samples)
-    digits = all_tables(len(asked), game.actions[0])
-    return answers[..., asked, digits].prod(axis=-1)
+    """``[..., contexts]`` probability of each context when every answer is sampled by itself."""
+    asked, lists, context = _answer_lists(game, protocol)
+    likely = answers[..., asked, lists].prod(axis=-1)
+    if protocol.samples_summarize == "list":
+        return likely  # each list is a context, in this order
+    chances = np.zeros((protocol.contexts(game.actions), *likely.shape[:-1]))
+    np.add.at(chances, context, np.moveaxis(likely, -1, 0))
+    return np.moveaxis(chances, 0, -1)
 
 
 def exact_followers(game: Game, protocol: Protocol) -> np.ndarray:
@@ -224,8 +239,8 @@ def protocol_value(game: Game, protocol: Protocol, leader, followers=None, answe
         ``[..., 2]``: (leader, follower), offset included.
 
     Raises:
-        UserError: answers by their mean; the exact followers where the queries don't determine the table; a
-            consistent leader that is not asked everything once.
+        UserError: the exact followers where the queries don't determine the table; a consistent leader that is not
+            asked everything once.
     """
     n_leader = protocol.observation_counts(game.actions)[0]
     leader = as_probabilities(leader, n_leader, game.actions[0], "the leader's policy")
@@ -287,12 +302,11 @@ def _negated_objective(game, protocol, x: np.ndarray, followers: np.ndarray) -> 
     """Minus J(p) and its derivative: through the play, and through the probability of the answers."""
     policy = _rows(x, x.shape)
     returns, gradients = returns_and_gradients(game, protocol, policy, followers)
-    asked = np.repeat(list(protocol.query_observations(game.actions)), protocol.n_samples)
-    digits = all_tables(len(asked), game.actions[0])
-    factors = policy[asked, digits]
+    asked, lists, context = _answer_lists(game, protocol)
+    factors, worth = policy[asked, lists], returns[context, 0]
     chances = factors.prod(axis=1)
-    gradient = np.einsum("q,qoa->oa", chances, gradients[:, 0])
+    gradient = np.einsum("q,qoa->oa", chances, gradients[context, 0])
     for k, query in enumerate(asked):
-        others = np.delete(factors, k, axis=1).prod(axis=1) * returns[:, 0]
-        gradient[query] += np.bincount(digits[:, k], weights=others, minlength=policy.shape[1])
-    return -float(chances @ returns[:, 0]), -gradient.ravel()
+        others = np.delete(factors, k, axis=1).prod(axis=1) * worth
+        gradient[query] += np.bincount(lists[:, k], weights=others, minlength=policy.shape[1])
+    return -float(chances @ worth), -gradient.ravel()

@@ -185,10 +185,6 @@ def follower_regret(
 
 def follower_probabilities(game: Game, protocol: Protocol, followers) -> np.ndarray:
     """A contextual follower as ``[..., contexts, n_follower, A1]`` probabilities, its shape checked."""
-    if protocol.samples_summarize != "list":
-        raise UserError(
-            "answers summarised by their mean have no finite list of contexts; use samples_summarize list"
-        )
     n_follower = protocol.observation_counts(game.actions)[1]
     followers = as_probabilities(followers, n_follower, game.actions[1], "the follower's table")
     contexts = protocol.contexts(game.actions)

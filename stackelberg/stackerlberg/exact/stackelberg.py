@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import linprog
 
 from common.cli import UserError
 
@@ -118,6 +117,8 @@ def one_shot(game: Game) -> OneShot:
 
 def _mixed_commitment(game: Game) -> MixedCommitment:
     """One linear program per follower action: the best mix to which that action is a best response."""
+    from scipy.optimize import linprog  # see `commitment._maximise`
+
     leader, follower = game.payoffs[..., 0], game.payoffs[..., 1]
     found = None
     for action in range(game.actions[1]):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import math
 import types
 import typing
@@ -218,8 +219,13 @@ def _refuse_unknown(tree: Mapping[str, Any], known: set[str], prefix: str) -> No
             raise UserError(f"unknown key {prefix}{key}; {hint}")
 
 
+@functools.cache
+def _hints(kind: type) -> dict[str, Any]:
+    return typing.get_type_hints(kind)
+
+
 def _typed(kind: type, tree: Mapping[str, Any], prefix: str) -> dict[str, Any]:
-    hints = typing.get_type_hints(kind)
+    hints = _hints(kind)
     return {name: _fits(f"{prefix}{name}", value, hints[name]) for name, value in tree.items()}
 
 

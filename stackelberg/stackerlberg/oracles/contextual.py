@@ -11,6 +11,7 @@ import numpy as np
 from common.cli import UserError
 
 from ..exact.returns import TIE, as_probabilities
+from ..leaders import Leader
 from ..markov import MarkovGame, best_response, markov_returns
 from ..protocol import all_tables
 from .interface import LeaderAccess
@@ -56,6 +57,11 @@ class ContextualOracle:
             )
         return table
 
+    def by_answers(self, game: MarkovGame) -> tuple[list[int], np.ndarray]:
+        """What is asked, and the follower ``[contexts, n_follower, A1]`` for each list of answers."""
+        queries = self._asked(game)
+        return queries, self._probabilities(game, len(queries))
+
     def regret(self, game: MarkovGame) -> np.ndarray:
         """``[leader tables]``: what the follower loses against each deterministic leader, exactly.
 
@@ -87,12 +93,22 @@ class ContextualOracle:
 
     @classmethod
     def pretrain(
-        cls, game: MarkovGame, iterations: int = 400, episodes: int = 64, lr: float = 0.1, seed: int = 0
+        cls,
+        game: MarkovGame,
+        iterations: int = 400,
+        episodes: int = 64,
+        lr: float = 0.1,
+        seed: int = 0,
+        leaders: Leader | None = None,
     ) -> ContextualOracle:
-        """Train a follower by policy gradient against uniformly random deterministic leaders, then freeze it.
+        """Train a follower by policy gradient against random deterministic leaders, then freeze it.
 
         Each episode has a leader of its own; each iteration is one Adam step on `episodes` of them. The follower
         that is kept is greedy, ties to action 0.
+
+        Args:
+            leaders: whom it meets; None: uniformly random tables, as the paper has it. A policy of theirs that is
+                not deterministic draws its table once per episode.
 
         Raises:
             UserError: too many contexts for a table.
@@ -103,8 +119,11 @@ class ContextualOracle:
         logits = np.zeros((n_follower * contexts, game.actions[1]))
         rng, adam = np.random.default_rng(seed), Adam(logits.shape, lr)
         for _ in range(iterations):
-            leaders = rng.integers(0, game.actions[0], (episodes, n_leader))
-            codes, actions, returns = _rollouts(game, leaders, softmax(logits), rng)
+            if leaders is None:
+                tables = rng.integers(0, game.actions[0], (episodes, n_leader))
+            else:
+                tables = leaders.draw_tables(rng, episodes)
+            codes, actions, returns = _rollouts(game, tables, softmax(logits), rng)
             # The mean return per code is a baseline: payoffs of one sign would drown the differences.
             counts = np.bincount(codes, minlength=len(logits))
             mean = np.bincount(codes, returns, len(logits)) / np.maximum(counts, 1)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..markov import best_response
+from ..markov import MarkovGame, best_response
+from ..protocol import all_tables
 from .interface import LeaderAccess
 
 
@@ -30,3 +31,16 @@ class ExactOracle:
             table = best_response(leader.game, answers, self.ties, self.clock).follower
             self._known[key] = np.eye(leader.game.actions[1])[table]
         return self._known[key]
+
+    def by_answers(self, game: MarkovGame) -> tuple[list[int], np.ndarray]:
+        """What is asked, and the follower for each list of answers, the first answer the most significant.
+
+        Returns:
+            The observations; ``[contexts, n_follower, A1]`` (with a clock ``[contexts, H, n_follower, A1]``).
+
+        Raises:
+            UserError: too many leader or follower tables to enumerate.
+        """
+        tables = all_tables(game.observation_counts[0], game.actions[0])
+        replies = np.stack([best_response(game, table, self.ties, self.clock).follower for table in tables])
+        return list(range(game.observation_counts[0])), np.eye(game.actions[1])[replies]

@@ -15,6 +15,7 @@ import numpy as np
 
 from common.cli import UserError
 
+from ..leaders import Leader
 from ..markov import MarkovGame
 
 
@@ -181,15 +182,21 @@ def act_from(policy: np.ndarray, observation: int, step: int, rng: np.random.Gen
 
 
 def run_episode(
-    game: MarkovGame, policy: np.ndarray, oracle: Oracle, conditions: Conditions, rng: np.random.Generator
+    game: MarkovGame,
+    policy: np.ndarray | Leader,
+    oracle: Oracle,
+    conditions: Conditions,
+    rng: np.random.Generator,
 ) -> Episode:
     """One leader episode: the oracle's questions, then the reward game.
 
     Args:
-        policy: the leader's, as `LeaderAccess` takes it.
+        policy: the leader's, as `LeaderAccess` takes it, or a `Leader`, which draws one for this episode.
     """
     if not conditions.carried_state:
         oracle.reset()
+    if isinstance(policy, Leader):
+        policy = policy.draw(rng)
     leader = LeaderAccess(game, policy, conditions, rng)
     follower = oracle.respond(leader, rng)
     play = leader.reward_game()

@@ -12,7 +12,7 @@ from gymnasium import spaces
 from .. import exact
 from ..experiments.catalogue import Condition
 from ..games import FOLLOWER, LEADER
-from ..protocol import Protocol, all_tables
+from ..protocol import all_tables
 from .environment import EpisodeEnv
 from .setting import Setting
 
@@ -115,22 +115,23 @@ def observations_of(setting: Setting, agent: str) -> np.ndarray | None:
     return np.stack([env._converted({agent: seen})[agent] for seen in _entries(setting, agent)])
 
 
-def _entries(setting: Setting, agent: str) -> list[dict[str, int]]:
+def _entries(setting: Setting, agent: str) -> list[dict[str, Any]]:
     """Every dictionary observation: the query bit, or the own observation, is the most significant."""
     protocol, actions = setting.protocol, setting.game.actions
     own = protocol.observation_counts(actions)
     if agent == LEADER:
         return [{"is_query": bit, "original_space": seen} for bit in range(2) for seen in range(own[0])]
-    names = _answers(protocol, actions)
-    every = all_tables(len(names), actions[0])
+    names = protocol.answer_names(actions)
+    every = all_tables(*protocol.kept_answers(actions))
+
+    def kept(value: int) -> Any:
+        """An answer as the environment shows it."""
+        if protocol.samples_summarize == "list":
+            return int(value)
+        return np.array([np.float32(value) / np.float32(protocol.n_samples)], np.float32)
+
     return [
-        {"original_space": seen, **dict(zip(names, map(int, answers), strict=True))}
+        {"original_space": seen, **dict(zip(names, map(kept, answers), strict=True))}
         for seen in range(own[1])
         for answers in every
     ]
-
-
-def _answers(protocol: Protocol, actions: tuple[int, int]) -> list[str]:
-    queries = len(protocol.query_observations(actions))
-    names = ["none"] if protocol.memory == "none" else [f"q{k}" for k in range(queries)]
-    return [f"{name}_{i}" for name in names for i in range(protocol.n_samples)]

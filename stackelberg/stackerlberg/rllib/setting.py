@@ -33,8 +33,7 @@ def protocol_of(configuration: Configuration) -> Protocol | None:
     """The query protocol that exact values and regrets need; None where the environment does not follow one."""
     arguments = configuration.env_config
     beyond = ("hypernetwork", "mixed_strategies")
-    mean = arguments.get("samples_summarize", "list") != "list"
-    if not configuration.env.endswith(_QUERIED) or mean or any(arguments.get(key) for key in beyond):
+    if not configuration.env.endswith(_QUERIED) or any(arguments.get(key) for key in beyond):
         return None
     repeated, asked = configuration.env.startswith("repeated"), arguments.get("query_observations")
     return Protocol(
@@ -42,6 +41,7 @@ def protocol_of(configuration: Configuration) -> Protocol | None:
         episode_length=arguments.get("episode_length", 10) if repeated else 1,
         queries=None if asked is None else tuple(asked),
         n_samples=arguments.get("n_samples", 1),
+        samples_summarize=arguments.get("samples_summarize", "list"),
         hidden_queries=arguments.get("hidden_queries", False),
         tell_leader=arguments.get("tell_leader", False),
         consistent_commitment=arguments.get("consistent_commitment", False),

@@ -65,7 +65,7 @@ def test_ppo(case):
         samples = samples._replace(advantages=ppo.standardised(samples.advantages))
         by_episode = np.asarray(samples.advantages).reshape(-1, len(found["episodes"])).T.reshape(-1)
         np.testing.assert_allclose(by_episode, found["standardized_advantages"], **CLOSE)
-        old = jnp.log(jnp.exp(params["layer0"]) / jnp.exp(params["layer0"]).sum(0))
+        old = jnp.log(jnp.exp(params["layer0"]) / jnp.exp(params["layer0"]).sum(0, keepdims=True))
         data = ppo.gather(samples, 2, found["n_obs"])
         moments, kl = adam.start(params), jnp.array([found["kl_coeff"]])
         for step in found["full_batch_adam_steps"]:

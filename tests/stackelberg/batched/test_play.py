@@ -11,6 +11,7 @@ from scipy.stats import chi2
 from stackerlberg import exact
 from stackerlberg.batched import play, referee, schedule
 from stackerlberg.batched.arrays import choose, greedy_ends, lookup, sums_by_code
+from stackerlberg.batched.networks import Network
 from stackerlberg.games import Game, named_game
 from stackerlberg.protocol import Protocol, all_tables
 
@@ -92,7 +93,7 @@ def test_a_told_leader_sees_shifted_queries():
 @pytest.mark.parametrize("observations", [3, 5])
 def test_random_leaders_are_uniform_over_tables(observations):
     """Acceptance item 7: each of the 8 (32) tables equally often in 8000 draws."""
-    values = schedule.random_leaders(jnp.stack([jax.random.PRNGKey(1)]), 2, observations, 8000, 1)
+    values = schedule.random_leaders(jnp.stack([jax.random.PRNGKey(1)]), Network(2, observations), 8000, 1)
     bits = np.asarray(values.argmax(0))[:, :, 0]
     counts = np.bincount((bits.T * 2 ** np.arange(observations)).sum(1), minlength=2**observations)
     expected = 8000 / 2**observations

@@ -105,3 +105,28 @@ def test_the_follower_of_dictionaries_sees_sorted_one_hots():
     )
     seen, _ = env.reset()
     assert seen["agent_1"].shape == (9,) and seen["agent_1"].sum() == 4 and seen["agent_1"][0] == 1
+
+
+@pytest.mark.parametrize(
+    ("factory", "config"),
+    [
+        (
+            "repeated_matrix_game_stackelberg_observed_queries",
+            {"hypernetwork": True, "small_memory": True, "episode_length": 3},
+        ),
+        ("matrix_game_stackelberg_observed_queries", {"mixed_strategies": True}),
+        ("matrix_game_stackelberg_learning_dynamics", {"n_follower_episodes": 6, "n_reward_episodes": 2}),
+        ("repeated_matrix_game", {"episode_length": 3}),
+    ],
+    ids=["hypernetwork", "mixed strategies", "learning dynamics", "no queries"],
+)
+def test_what_the_batched_engine_refuses_runs_here(factory, config, small, ray_here):
+    own = {"common_config.env": factory, "common_config.env_config": config, "randomize_leader": False}
+    session = Session(condition_of("smipd_nothiddenqueries_pg_pg", **small | own), 0, log_every=2)
+    rows = []
+    while not session.done:
+        rows.append(session.run())
+    session.close()
+    assert [row["phase"] for row in rows] == [0, 1, 2]
+    evaluated = rows[1]["leader_results/evaluation/policy_reward_mean/agent_0"]
+    assert np.isfinite(evaluated) and rows[1]["leader_results/timesteps_total"] > 0
