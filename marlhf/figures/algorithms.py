@@ -2,6 +2,7 @@
 
 from common import plotting
 from marlhf import curves
+from marlhf.skill import position
 
 ALGORITHMS = {"vdn": "VDN", "maiql": "MAIQL", "mabcq": "MABCQ"}
 
@@ -37,7 +38,7 @@ def draw(rows):
 
 def _imitation(rows, environment):
     own = [row for row in rows if row["environment"] == environment and row["algorithm"] == "vdn"]
-    returns = (curves.position(row["imitation_return"], row["random"], row["expert"]) for row in own)
+    returns = (position(row["imitation_return"], row["random"], row["expert"]) for row in own)
     return curves.values([{"position": value} for value in returns], "position")
 
 

@@ -5,6 +5,7 @@ import numpy as np
 from common import plotting
 from common.verdicts import Measurement
 from marlhf import curves
+from marlhf.skill import position
 
 #: the range over which the paper finds hardly any difference
 LARGE = (1.0, 10.0, 100.0)
@@ -18,7 +19,7 @@ def draw(rows):
     betas = sorted({row["beta"] for row in rows})
     found = [curves.values(rows, "position", beta=beta) for beta in betas]
     curves.draw_groups(ax, [curves.Group("offline VDN", found, 0)], [f"{beta:g}" for beta in betas], True)
-    policy = [curves.position(row["imitation_return"], row["random"], row["expert"]) for row in rows]
+    policy = [position(row["imitation_return"], row["random"], row["expert"]) for row in rows]
     if policy:
         plotting.reference_line(ax, np.mean(policy), "the imitation policy, sampled", 2)
     curves.draw_ends(ax)

@@ -26,9 +26,10 @@ from flax import traverse_util
 from common.cli import UserError
 
 from . import networks
+from .offline.team import Team
+from .skill import LABELS
 
 FORMAT = "marlhf agent 1"
-LABELS = ("expert", "rookie1", "rookie2", "rookie3", "trivial")  # the five columns of a mix, best to worst
 ALIASES = {
     "spread": ("149", "198", "297", "348", "387"),
     "reference": ("104", "149", "199", "242", "298"),
@@ -50,6 +51,7 @@ DEVIATORS = {
 EXTRA_ALIASES = {"tag": {"480": "deviator1"}}
 KINDS = {
     "q": networks.QNetwork,
+    "twin_q": networks.TwinQNetwork,
     "recurrent_actor": networks.RecurrentActor,
     "feed_forward_actor": networks.FeedForwardActor,
 }
@@ -68,10 +70,11 @@ class Measured:
 class AgentMeta:
     """What a file says of its agent.
 
-    `kind` one of ``q`` (greedy over Q values), ``recurrent_actor`` and ``feed_forward_actor`` (sampled);
+    `kind` one of ``q`` and ``twin_q`` (greedy over Q values), ``recurrent_actor`` and ``feed_forward_actor`` (sampled);
     `inputs` the observation's size with the one-hot index, where it has one; `returns` by way of playing (``greedy``,
     ``eps0.05``, ``sampled``); `random` the return of uniform actions; `skill` s of section 8.2 of the specification,
-    (return - random) / (the published expert's return - the published random return); `trained` how.
+    (return - random) / (the published expert's return - the published random return); `trained` how; `separate` the number
+    of agents with parameters of their own, a leading axis of every array (0: all of them share one set).
     """
 
     kind: str
@@ -86,6 +89,12 @@ class AgentMeta:
     random: float | None
     skill: float | None
     trained: Mapping[str, Any]
+    separate: int = 0
+
+    @property
+    def greedy(self) -> bool:
+        """Plays the best of its Q values and reads its index, or draws from a policy that reads the bare observation."""
+        return self.kind in ("q", "twin_q")
 
 
 @dataclass(frozen=True)
@@ -95,6 +104,10 @@ class Agent:
     network: Any
     params: Any
     meta: AgentMeta
+
+    def team(self, n_agents: int) -> Team:
+        """The network as n agents play it."""
+        return Team(self.network, n_agents, shared=not self.meta.separate)
 
 
 def save_agent(path: Path, params: Any, meta: AgentMeta) -> None:
@@ -141,9 +154,10 @@ def load_agent(path: Path) -> Agent:
     params = traverse_util.unflatten_dict(safetensors.numpy.load_file(path), sep="/")
     obs, resets = jax.ShapeDtypeStruct((1, 1, meta.inputs), np.float32), jax.ShapeDtypeStruct((1, 1), bool)
     expected = jax.eval_shape(network.init, jax.random.key(0), network.initial_carry(1), obs, resets)
+    own = (meta.separate,) if meta.separate else ()
     shapes = [
-        {name: leaf.shape for name, leaf in traverse_util.flatten_dict(tree, sep="/").items()}
-        for tree in (params, expected)
+        {name: (*lead, *leaf.shape) for name, leaf in traverse_util.flatten_dict(tree, sep="/").items()}
+        for tree, lead in ((params, ()), (expected, own))
     ]
     if shapes[0] != shapes[1]:
         wrong = sorted(set(shapes[0].items()) ^ set(shapes[1].items()))[0][0]
@@ -153,19 +167,29 @@ def load_agent(path: Path) -> Agent:
     return Agent(network, jax.tree.map(jax.numpy.asarray, params), meta)
 
 
-def load_for(task: Any, path: Path) -> Agent:
+def load_for(task: Any, path: Path, alone: bool = True) -> Agent:
     """The agent in a file, after checking that it can play the task (its own name, sizes and number of actions).
 
+    Args: `alone`: it has to be one set of parameters that any agent can play.
     Raises: UserError when it can't.
     """
     agent = load_agent(path)
-    with_index = task.obs_size + (task.n_agents if agent.meta.kind == "q" else 0)
+    with_index = task.obs_size + (task.n_agents if agent.meta.greedy else 0)
+    if alone and agent.meta.separate:
+        raise UserError(
+            f"{path} has parameters for each of {agent.meta.separate} agents; here one agent plays for all, trained with "
+            "PARAMETERS_SHARING=True"
+        )
     if agent.meta.environment != task.name:
         raise UserError(f"{path} is an agent of {agent.meta.environment}, and the environment is {task.name}")
     if (agent.meta.inputs, agent.meta.n_actions) != (with_index, task.n_actions):
         raise UserError(
             f"{path} reads {agent.meta.inputs} numbers and chooses among {agent.meta.n_actions} actions; {folder_name(task)} "
             f"shows {with_index} and has {task.n_actions}"
+        )
+    if agent.meta.separate not in (0, task.n_agents):
+        raise UserError(
+            f"{path} is a team of {agent.meta.separate}; {folder_name(task)} has {task.n_agents} agents"
         )
     return agent
 

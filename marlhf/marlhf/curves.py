@@ -11,32 +11,18 @@ from common import plotting
 from common.runs import RunFolder
 from common.stats import mean_interval
 from common.verdicts import Measurement
+from marlhf.skill import SCALES, position
 
 Row = dict[str, Any]
 
 #: a run's test return is the mean of so many last tests: one has a standard error of about 0.3
 LAST_TESTS = 5
-#: the original's returns of random play and of its expert, per agent and episode (spec 8.2)
-ORIGINAL = {
-    "spread": (-27.67, -10.19),
-    "reference": (-30.10, -10.69),
-    "tag": (4.48, 42.97),
-    "spread_na4": (-40.31, -27.64),
-    "spread_na5": (-36.67, -19.18),
-    "spread_na6": (-34.87, -25.89),
-    "spread_na7": (-32.78, -25.10),
-}
 TITLES = {"spread": "Spread", "reference": "Reference", "tag": "Tag", "overcooked": "Overcooked"}
-
-
-def position(value: float, random: float, expert: float) -> float:
-    """(R - R_random) / (R_expert - R_random): what makes returns with different agents comparable (spec 11)."""
-    return (value - random) / (expert - random)
 
 
 def original_position(environment: str, value: float) -> float:
     """Where a return of the paper lies between random play and the original's expert."""
-    return position(value, *ORIGINAL[environment])
+    return SCALES[environment].skill(value)
 
 
 def environment_of(config: Mapping[str, Any]) -> str:

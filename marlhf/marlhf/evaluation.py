@@ -82,16 +82,18 @@ def sampled(task: Task, network: Any, params: Any, episodes: int, key: jax.Array
 
 
 class Returns(NamedTuple):
-    """Means over episodes: `test_returns`, the team's return per agent (a scalar), and `[n]` each agent's own."""
+    """Means over episodes: `test_returns`, the team's return per agent (a scalar), and `[n]` each agent's own; `each`
+    `[E]`, the team's return per agent of every episode."""
 
     test_returns: jax.Array
     agents: jax.Array
+    each: jax.Array
 
 
 def returns(task: Task, episodes: Play) -> Returns:
     """True returns; the team's is not divided in Overcooked, whose agents are paid together."""
     team = jnp.sum(episodes.team_rewards, axis=0) / task.return_divisor
-    return Returns(jnp.mean(team), jnp.mean(jnp.sum(episodes.rewards, axis=0), axis=0))
+    return Returns(jnp.mean(team), jnp.mean(jnp.sum(episodes.rewards, axis=0), axis=0), team)
 
 
 class Predicted(NamedTuple):

@@ -6,8 +6,11 @@ reads are listed in the tables `DEAD_...` with the reason; naming one is refused
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
+from marlhf.data.mixes import Named, table_key
 from marlhf.settings import (
     Kwargs,
     at_least,
@@ -19,11 +22,14 @@ from marlhf.settings import (
     positive,
     source,
     switch,
+    table,
     text,
     texts,
 )
 
 ENVIRONMENTS = ("MPE_simple_spread_v3", "MPE_simple_reference_v3", "MPE_simple_tag_v3", "overcooked")
+#: what a task is called in a table, see `table_key`
+TASK_KEYS = rf"{'|'.join(ENVIRONMENTS)}|{ENVIRONMENTS[0]}_na\d+"
 CORRECTED_OR_ORIGINAL = ("corrected", "original")
 
 
@@ -36,6 +42,19 @@ class Env:
 
 
 # --- blocks that the programs and the pipeline share ---------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class TablesBlock:
+    """Where recorded play lies, by task (its id, ``_na<n>`` behind it for Spread with other than three agents)."""
+
+    offline_data_paths: Mapping[str, tuple[str, ...]] = table(TASK_KEYS, 5)
+    offline_unilateral_data_paths: Mapping[str, tuple[str, ...]] = table(TASK_KEYS, 3)
+
+    def named(self, task: Any) -> Named:
+        """The folders of a task's play, as far as they are named."""
+        key = table_key(task)
+        return Named(self.offline_data_paths.get(key, ()), self.offline_unilateral_data_paths.get(key, ()))
 
 
 @dataclass(frozen=True)
@@ -119,11 +138,12 @@ class RewardModel(RewardBlock, MixBlock):
     preferences: str = source()
     data_dir: str = source()
     save_dir: str = place()
+    debug: bool = switch()
     disable_jit: bool = switch()
 
 
 @dataclass(frozen=True)
-class Imitation(ImitationBlock, MixBlock):
+class Imitation(ImitationBlock, TablesBlock, MixBlock):
     """``train/offline_imitation_learning.py``."""
 
     seed: int = at_least(0)
@@ -143,7 +163,7 @@ class Imitation(ImitationBlock, MixBlock):
 
 
 @dataclass(frozen=True)
-class OfflineAlg(OfflineBlock, MixBlock):
+class OfflineAlg(OfflineBlock, TablesBlock, MixBlock):
     """The block ``alg`` of the offline programs."""
 
     reward_model_type: str = choice("RNN", "FF")
@@ -206,7 +226,6 @@ class ExpertAlg:
     buffer_batch_size: int = at_least(1)
     agent_hidden_dim: int = at_least(1)
     agent_init_scale: float = positive()
-    parameters_sharing: bool = switch()
     epsilon_start: float = fraction()
     epsilon_finish: float = fraction()
     epsilon_anneal_time: int = at_least(1)
@@ -328,4 +347,5 @@ class Pipeline:
     il: ImitationBlock = block()
     alg: PipelineAlg = block()
     data_dir: str = place()
+    fast_compile: bool = switch()
     disable_jit: bool = switch()

@@ -11,6 +11,7 @@ import functools
 import hashlib
 import json
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,14 @@ from marlhf.stages.tasks import task_of
 PROGRAM = "train/pipeline.py"
 #: the seeds of the original's programs, which the published scripts never change
 FIXED = {"data": 5, "reward_model": 12, "imitation": 3}
+#: rough CPU microseconds for one agent's step: FF, imitation and learner as measured on Spread (README, speed), the others
+#: estimated beside them; they only divide the bar
+COST = {"play": 6.0, "FF": 0.9, "RNN": 3.6, "imitation": 9.7, "learner": 3.1, "test": 2.5}
+Told = Callable[[float], None]
+
+
+def _nobody(share: float) -> None:
+    """Hears nothing."""
 
 
 def stage_seed(hp: Pipeline, seed: int, stage: str) -> int:
@@ -55,6 +64,22 @@ class Row:
         self.task: Task = task_of(hp.env.env_name, hp.env.env_kwargs)
         self.mix: Mix = parse_mix(hp.mix)
         self.agents_dir = Path(hp.agents_dir) if hp.agents_dir else None
+        self._collectors: recording.Collectors = {}
+
+    @property
+    def cost(self) -> dict[str, float]:
+        """Part -> CPU seconds that it takes, roughly and without compiling: how the bar is divided."""
+        hp, task, data = self.hp, self.task, self.hp.data
+        row = task.n_agents * data.num_steps  # steps of single agents
+        whole = self.mix.files * data.num_envs * row
+        found = {"play": whole * COST["play"]}
+        found["reward model"] = hp.rm.reward_model_epochs * whole * COST[hp.rm.reward_model_type]
+        if hp.alg.algorithm != "none":
+            tests = hp.alg.epochs / hp.alg.test_interval * hp.alg.num_test_episodes if hp.alg.verbose else 0
+            found["imitation"] = hp.il.num_epochs * whole * COST["imitation"]
+            found["learner"] = hp.alg.epochs * hp.alg.buffer_batch_size * row * COST["learner"]
+            found["learner"] += tests * task.episode_length * task.n_agents * COST["test"]
+        return {part: 1e-6 * value for part, value in found.items()}
 
     # --- play ---
 
@@ -87,12 +112,14 @@ class Row:
         text = json.dumps(self.data_identity(), sort_keys=True)
         return home / hashlib.sha256(text.encode()).hexdigest()[:16]
 
+    def collect(self, told: Told = _nobody) -> None:
+        """Play where play lacks; `told` hears how much of it is there."""
+        self._record(self.mix, self.data_folder, stage_seed(self.hp, self.seed, "data"), told)
+
     def rows(self) -> Rows:
         """The play, collected where it lacks."""
-        return _rows(self.task, self.mix, self.data_folder, self.hp.data.deviating_agent, self._collect)
-
-    def _collect(self) -> None:
-        self._record(self.mix, self.data_folder, stage_seed(self.hp, self.seed, "data"))
+        self.collect()
+        return _rows(self.task, self.mix, self.data_folder, self.hp.data.deviating_agent)
 
     def fresh_rows(self) -> tuple[Rows, np.ndarray]:
         """One file of each policy of the mixes, played with another seed, and who played each row.
@@ -108,7 +135,7 @@ class Row:
         rows = load_mix(self.task, mix, folder, who)
         return rows, policy_of_rows(mix_files(self.task, mix, folder, who), rows.dones.shape[1])
 
-    def _record(self, mix: Mix, folder: Path, seed: int) -> None:
+    def _record(self, mix: Mix, folder: Path, seed: int, told: Told = _nobody) -> None:
         hp = self.hp
         settings = {
             "seed": seed,
@@ -125,6 +152,8 @@ class Row:
                 agents_dir=self.agents_dir,
                 who=hp.data.deviating_agent,
                 settings=settings,
+                told=told,
+                collectors=self._collectors,
             )
 
     # --- what is learned from it ---
@@ -137,14 +166,17 @@ class Row:
             "stage_seed": stage_seed(self.hp, self.seed, stage),
         }
 
-    def _run(self, work: Work, what: str) -> RunFolder:
+    def _run(self, work: Work, what: str, told: Told) -> RunFolder:
         """A stage's run, found or carried out."""
         found = self._finished(work)
         if found is None:
+            told(0.0)
             with program.locked(self.root / f".{work.spec.address}.lock", what):
-                found = self._finished(work) or program.carry_out(
-                    work, self.root, self.device, label=f"{what}: "
-                )
+                found = self._finished(work)
+                if found is None:
+                    labels = [f"{what}: "]
+                    (found,) = program.carry_out([work], self.root, self.device, labels=labels, shown=[told])
+        told(1.0)
         return found
 
     def _finished(self, work: Work) -> RunFolder | None:
@@ -155,7 +187,7 @@ class Row:
             places += sorted(root.parents[1].parent.glob(f"*/*/runs/{work.spec.address}"))
         return next((run for run in map(RunFolder.read, places) if run.finished), None)
 
-    def reward_model(self) -> RunFolder:
+    def reward_model(self, told: Told = _nobody) -> RunFolder:
         """The run of the reward model."""
         hp = self.hp
         identity = self._upstream("reward_model") | {"rm": plain(hp.rm), "layout": hp.layout}
@@ -166,9 +198,9 @@ class Row:
             Path(reward.__file__),
             lambda: reward.RewardTrainer(self.task, hp.rm, hp.layout, hp.alignment, self.rows()),
         )
-        return self._run(work, "the reward model")
+        return self._run(work, "the reward model", told)
 
-    def imitation(self) -> RunFolder:
+    def imitation(self, told: Told = _nobody) -> RunFolder:
         """The run of the imitation policy."""
         hp = self.hp
         identity = self._upstream("imitation") | {"il": plain(hp.il)}
@@ -179,7 +211,7 @@ class Row:
             Path(imitating.__file__),
             lambda: imitating.ImitationTrainer(self.task, hp.il, hp.alignment, self.rows()),
         )
-        return self._run(work, "the imitation policy")
+        return self._run(work, "the imitation policy", told)
 
     def judged(self, rows: Rows, learned: RunFolder, imitated: RunFolder | None) -> judging.Judged:
         """Play, labelled by the models of these runs."""
@@ -192,17 +224,24 @@ class Row:
 
 
 @functools.lru_cache(maxsize=1)
-def _rows(task: Task, mix: Mix, folder: Path, who: str, make) -> Rows:
-    make()
+def _rows(task: Task, mix: Mix, folder: Path, who: str) -> Rows:
     return load_mix(task, mix, folder, who)
 
 
 class RowTrainer:
     """The offline learner of a row, with what it stands on: its record says all a figure needs."""
 
+    unit = "update"
+
     def __init__(self, row: Row):
-        self.row_of_table = row
-        learned = row.reward_model()
+        self.row_of_table, self.summary, self.learner = row, {}, None
+        self.total, self.data, self.ahead = 0, (), 0.0
+
+    def prepare(self, told: Told) -> None:
+        """Play, reward model, imitation policy and labels, each made where it lacks."""
+        row, (play, modelling, imitating_it) = self.row_of_table, self._bars(told)
+        row.collect(play)
+        learned = row.reward_model(modelling)
         rows, policies = row.fresh_rows()
         seen = row.judged(rows, learned, None)
         self.summary = {
@@ -211,22 +250,37 @@ class RowTrainer:
             "reward_model": learned.summary["last"] | {"address": learned.path.name},
             "quality": quality.quality(seen.labels, rows, policies, row.task.episode_length),
         }
-        self.learner = None
-        if row.hp.alg.algorithm != "none":
-            imitated = row.imitation()
-            self.summary["imitation"] = imitated.summary["last"] | {"address": imitated.path.name}
-            judged = row.judged(row.rows(), learned, imitated)
-            self.learner = learning.OfflineTrainer(
-                row.task, row.hp.alg.algorithm, row.hp.alg, row.hp.alignment, row.rows(), judged
-            )
-        self.total, self.unit = (self.learner.total if self.learner else 0), "update"
-        self.data = self.learner.data if self.learner else ()
+        if row.hp.alg.algorithm == "none":
+            return
+        imitated = row.imitation(imitating_it)
+        self.summary["imitation"] = imitated.summary["last"] | {"address": imitated.path.name}
+        judged = row.judged(row.rows(), learned, imitated)
+        self.learner = learning.OfflineTrainer(
+            row.task, row.hp.alg.algorithm, row.hp.alg, row.hp.alignment, row.rows(), judged
+        )
+        self.total, self.data = self.learner.total, self.learner.data
+
+    def _bars(self, told: Told) -> list[Told]:
+        """Who hears the shares of the parts before the learner, and tells the whole's."""
+        cost = self.row_of_table.cost
+        ends = np.cumsum(list(cost.values())) / sum(cost.values())
+        starts = [0.0, *ends]
+        self.ahead = float(ends[2]) if len(cost) > 3 else 0.0
+
+        def part(number: int) -> Told:
+            start, end = starts[number], ends[min(number, len(ends) - 1)]
+            return lambda share: told(float(start + (end - start) * share))
+
+        return [part(number) for number in range(3)]
 
     def fresh(self, seed):
         return self.learner.fresh(seed) if self.learner else ()
 
     def advance(self, state, n, data):
         return self.learner.advance(state, n, data)
+
+    def lanes(self, states, n, data):
+        return self.learner.lanes(states, n, data)
 
     def next_stop(self, done: int) -> int:
         return self.learner.next_stop(done)
@@ -237,8 +291,8 @@ class RowTrainer:
     def show(self, row) -> str:
         return self.learner.show(row)
 
-    def save(self, state: Any, folder: Path) -> dict[str, Any]:
-        return self.summary | (self.learner.save(state, folder) if self.learner else {})
+    def save(self, state: Any, report: Any, folder: Path) -> dict[str, Any]:
+        return self.summary | (self.learner.save(state, report, folder) if self.learner else {})
 
 
 def _of_catalogue(row: Row, which: str) -> float | None:
@@ -257,9 +311,14 @@ def run(launch: Launch, entry: Path) -> int:
     """
     root = program.run_root(launch)
     program.keep_compiled(root)
+    if launch.hp.fast_compile:
+        program.compile_fast()
     device = program.choose_device(launch.device, launch.hp.disable_jit)
-    works = []
-    for seed in launch.seeds:
-        row = Row(launch.hp, seed, root, device)
-        works.append(Work(PROGRAM, launch.identity(seed), seed, entry, functools.partial(RowTrainer, row)))
+    fixed = launch.hp.upstream_seeds == "fixed"
+    makers = {
+        seed: functools.partial(RowTrainer, Row(launch.hp, seed, root, device)) for seed in launch.seeds
+    }
+    works = [
+        Work(PROGRAM, launch.identity(seed), seed, entry, make, shared=fixed) for seed, make in makers.items()
+    ]
     return program.run(launch, works)

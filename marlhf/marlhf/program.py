@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import fcntl
+import functools
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -28,6 +29,12 @@ REPOSITORY = HOME.parent
 CHECKPOINT_SECONDS = 60.0
 #: a chunk of work is split when it would take longer than this, so that a killed run loses little
 CHUNK_SECONDS = 60.0
+#: of jaxlib 0.10
+FAST_COMPILE_FLAGS = (
+    "use_fusion_emitters=false",
+    "parallel_codegen_split_count=1",
+    "enable_concurrency_optimized_scheduler=false",
+)
 
 
 class Trainer(Protocol):
@@ -57,11 +64,24 @@ class Trainer(Protocol):
     def show(self, row: Mapping[str, Any]) -> str:
         """What a person sees of that line."""
 
+    def prepare(self, told: Callable[[float], None]) -> None:
+        """Optional: make what lacks before the first unit; `told` hears the share of the whole run that is done."""
+
+    #: optional: the share of the whole run that `prepare` is (0), for bars
+    ahead: float
+
     def begin(self, folder: Path) -> None:
         """Optional: called with the run's folder before the first unit, and before the first one after a resume."""
 
-    def save(self, state: Any, folder: Path) -> dict[str, Any]:
-        """Write what the run is for into its folder (a model); returns what its record says of it (JSON)."""
+    def lanes(self, states, n, data) -> tuple[Any, Any]:
+        """Optional: `advance` for seeds side by side, every leaf with a leading axis; all have done the same number of
+        units. Without it `advance` is mapped as it is."""
+
+    def save(self, state: Any, report: Any, folder: Path) -> dict[str, Any]:
+        """Write what the run is for into its folder (a model); returns what its record says of it (JSON).
+
+        Args: `report` that of the last unit (NumPy); None for a run of no units.
+        """
 
 
 @dataclass(frozen=True)
@@ -74,6 +94,7 @@ class Work:
         seed: of the run.
         entry: the file whose imports (and own text) are part of the address.
         make: gives the trainer; called only when there is something left to do.
+        shared: the trainer serves every seed of the command: same data, nothing of a run kept in it.
     """
 
     program: str
@@ -81,6 +102,7 @@ class Work:
     seed: int
     entry: Path
     make: Callable[[], Trainer]
+    shared: bool = False
 
     @property
     def spec(self) -> RunSpec:
@@ -111,6 +133,13 @@ def keep_compiled(root: Path) -> None:
     if jax.config.jax_compilation_cache_dir is None:
         jax.config.update("jax_compilation_cache_dir", str(results_of(root) / ".compiled"))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
+def compile_fast() -> None:
+    """Compile in less than half of the time, for runs that are over sooner than they are compiled; before JAX starts."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    if jax.lib.__version__.startswith("0.10."):  # XLA ends a process whose flags it doesn't know
+        os.environ.setdefault("XLA_FLAGS", " ".join(f"--xla_cpu_{flag}" for flag in FAST_COMPILE_FLAGS))
 
 
 def choose_device(device: str, disable_jit: bool = False) -> str:
@@ -171,6 +200,17 @@ def _compiled(trainer: Trainer) -> tuple[Callable, Callable]:
     return jax.jit(lambda seed: _strong(trainer.fresh(seed))), jax.jit(advance, donate_argnums=0)
 
 
+def _compiled_lanes(trainer: Trainer) -> Callable:
+    """`lanes`, compiled."""
+    mapped = getattr(trainer, "lanes", None) or jax.vmap(trainer.advance, in_axes=(0, None, None))
+
+    def lanes(states, n, data):
+        states, reports = mapped(states, n, data)
+        return _strong(states), reports
+
+    return jax.jit(lanes, donate_argnums=0)
+
+
 class _Pace:
     """Seconds per unit, from the quickest chunk so far: the first one compiles."""
 
@@ -187,12 +227,15 @@ class _Pace:
 
 @dataclass
 class _Session:
-    """What one process knows of a run it carries on."""
+    """What one process knows of a run it carries on; `shown` hears its finished share, `label` begins its lines."""
 
     run: RunFolder
     trainer: Trainer
     state: Any
+    label: str
+    shown: Callable[[float], None]
     done: int = 0
+    report: Any = None  # the last one
     walltime: float = 0.0
     saved: float = 0.0  # when the last checkpoint was on the disk
     saving: float = 0.0  # how many seconds that took
@@ -204,10 +247,22 @@ class _Session:
             self.state = storage.from_arrays(self.state, found.arrays, what)
             self.done, self.walltime = found.step, found.meta["walltime"]
 
-    def record(self, report: Any, label: str) -> None:
+    def take(self, state: Any, report: Any, units: int, seconds: float, goal: int) -> None:
+        """Note what a chunk gave; its report is a line of the log if it ends at `goal`."""
+        self.state, self.done, self.walltime = state, self.done + units, self.walltime + seconds
+        if self.done == goal:
+            self.report = jax.tree.map(np.asarray, report)
+            self._record(self.report)
+        self.checkpoint(last=self.done == self.trainer.total)
+        ahead = getattr(self.trainer, "ahead", 0.0)
+        share = ahead + (1.0 - ahead) * self.done / self.trainer.total
+        self.run.progress(share, 1.0)
+        self.shown(share)
+
+    def _record(self, report: Any) -> None:
         row = {self.trainer.unit: self.done} | self.trainer.row(self.done, report)
         self.run.log(row | {"walltime": round(self.walltime, 3)})
-        print(f"{label}{self.trainer.show(row)}", flush=True)
+        print(f"{self.label}{self.trainer.show(row)}", flush=True)
 
     def checkpoint(self, last: bool = False) -> None:
         began = time.monotonic()
@@ -216,60 +271,130 @@ class _Session:
             self.saved = time.monotonic()
             self.saving = self.saved - began
 
+    def finish(self) -> None:
+        summary, rows = self.trainer.save(self.state, self.report, self.run.path), self.run.metrics()
+        self.run.finish({self.trainer.unit: self.done, "last": rows[-1] if rows else {}} | summary)
+        self.shown(1.0)
 
-def _train(session: _Session, step: Callable, label: str, shown: Callable[[float], None]) -> None:
-    trainer, pace = session.trainer, _Pace()
-    while session.done < trainer.total:
-        goal = min(trainer.next_stop(session.done), trainer.total)
-        n, began = pace.chunk(goal - session.done), time.monotonic()
-        session.state, report = jax.block_until_ready(step(session.state, np.int32(n), trainer.data))
-        seconds = time.monotonic() - began
+
+def _timed(step: Callable, *arguments: Any) -> tuple[Any, Any, float]:
+    began = time.monotonic()
+    state, report = jax.block_until_ready(step(*arguments))
+    return state, report, time.monotonic() - began
+
+
+def _one_after_another(sessions: Sequence[_Session], step: Callable) -> None:
+    pace = _Pace()
+    for session in sessions:
+        trainer, session.saved = session.trainer, time.monotonic()
+        while session.done < trainer.total:
+            goal = min(trainer.next_stop(session.done), trainer.total)
+            n = pace.chunk(goal - session.done)
+            state, report, seconds = _timed(step, session.state, np.int32(n), trainer.data)
+            pace.seen(seconds, n)
+            session.take(state, report, n, seconds, goal)
+        if session.report is None and trainer.total:  # stopped when all was done and nothing saved
+            session.state, session.report, _ = _timed(step, session.state, np.int32(0), trainer.data)
+        session.finish()
+
+
+def _side_by_side(sessions: Sequence[_Session], step: Callable) -> None:
+    """All seeds in one program, always of as many lanes. One that is ahead after a resume waits: in its lane goes a copy
+    of one that is behind, whose result nobody takes."""
+    trainer, pace = sessions[0].trainer, _Pace()
+    for session in sessions:
+        session.saved = time.monotonic()
+    while (done := min(session.done for session in sessions)) < trainer.total:
+        behind = [session for session in sessions if session.done == done]
+        goal = min(trainer.next_stop(done), trainer.total)
+        stop = min([goal, *(session.done for session in sessions if session.done > done)])
+        n = pace.chunk(stop - done)
+        states = [(session if session.done == done else behind[0]).state for session in sessions]
+        found, seconds = _lanes(step, states, n, trainer.data)
         pace.seen(seconds, n)
-        session.walltime += seconds
-        session.done += n
-        if session.done == goal:
-            session.record(jax.tree.map(np.asarray, report), label)
-        session.checkpoint(last=session.done == trainer.total)
-        session.run.progress(session.done, trainer.total)
-        shown(session.done / trainer.total)
+        for session, (state, report) in zip(sessions, found, strict=True):
+            if session.done == done:
+                session.take(state, report, n, seconds, goal)
+    if any(session.report is None for session in sessions):  # stopped when all was done and nothing saved
+        found, _ = _lanes(step, [session.state for session in sessions], 0, trainer.data)
+        for session, (_, report) in zip(sessions, found, strict=True):
+            session.report = report if session.report is None else session.report
+    for session in sessions:
+        session.finish()
+
+
+def _lanes(step: Callable, states: Sequence[Any], n: int, data: Any) -> tuple[list[tuple[Any, Any]], float]:
+    """States and reports of all lanes after n units, and the seconds that they took."""
+    together = jax.tree.map(lambda *leaves: jax.numpy.stack(leaves), *states)
+    state, report, seconds = _timed(step, together, np.int32(n), data)
+    found = (state, jax.tree.map(np.asarray, report))
+    return [jax.tree.map(lambda leaf, lane=lane: leaf[lane], found) for lane in range(len(states))], seconds
 
 
 def carry_out(
-    work: Work,
+    works: Sequence[Work],
     root: Path,
     device: str,
     *,
-    label: str = "",
+    labels: Sequence[str],
+    shown: Sequence[Callable[[float], None]],
+    side_by_side: bool = False,
     logging: Logging | None = None,
     command: list[str] | None = None,
-    shown: Callable[[float], None] = lambda share: None,
-) -> RunFolder:
-    """Do a piece of work, go on with it where it was stopped, or find it done.
+) -> list[RunFolder]:
+    """Do pieces of work that share a trainer, go on with them where they were stopped, or find them done.
 
-    Args: `label` begins every printed line, `shown` is told the finished share.
+    Args:
+        labels, shown: of each: what begins every printed line, and who is told its finished share.
+        side_by_side: as lanes of one program, or one after another.
     """
-    run = RunFolder.open(root, work.spec, command or [work.program, *sys.argv[1:]], device)
-    if run.finished:
-        print(f"{label}finished before, see {run.path}", flush=True)
-        shown(1.0)
-        return run
+    runs, left = [], []
+    for work, label, told in zip(works, labels, shown, strict=True):
+        run = RunFolder.open(root, work.spec, command or [work.program, *sys.argv[1:]], device)
+        runs.append(run)
+        if run.finished:
+            print(f"{label}finished before, see {run.path}", flush=True)
+            told(1.0)
+        else:
+            left.append((work, run, label, told))
+    if not left:
+        return runs
     mode = tracking.chosen_mode(logging.wandb_mode if logging else "disabled")
     wanted = logging or Logging()
     project = f"{wanted.project_prefix}{wanted.project}"
-    with tracking.mirrored(run, mode, project=project, entity=wanted.entity or None):
-        trainer = work.make()
-        fresh, advance = _compiled(trainer)
-        session = _Session(run, trainer, fresh(np.uint32(work.seed)), saved=time.monotonic())
+    with ExitStack() as mirrors:
+        for _, run, _, _ in left:
+            mirrors.enter_context(tracking.mirrored(run, mode, project=project, entity=wanted.entity or None))
+        sessions, step = _begin(left)
+        if side_by_side and len(sessions) > 1:
+            _side_by_side(sessions, _compiled_lanes(sessions[0].trainer))
+        else:
+            _one_after_another(sessions, step)
+    return runs
+
+
+def _begin(left: Sequence[tuple[Work, RunFolder, str, Callable]]) -> tuple[list[_Session], Callable]:
+    """The runs' states as they were left, and the compiled step."""
+    trainer = left[0][0].make()
+
+    def prepared(share: float) -> None:
+        for _, run, _, told in left:
+            run.progress(share, 1.0)
+            told(share)
+
+    if hasattr(trainer, "prepare"):
+        trainer.prepare(prepared)
+    fresh, step = _compiled(trainer)
+    sessions = []
+    for work, run, label, told in left:
+        session = _Session(run, trainer, fresh(np.uint32(work.seed)), label, told)
         session.restore()
         if hasattr(trainer, "begin"):
             trainer.begin(run.path)
         if session.done:
             print(f"{label}going on after {trainer.unit} {session.done}", flush=True)
-        _train(session, advance, label, shown)
-        summary = trainer.save(session.state, run.path)
-        rows = run.metrics()
-        run.finish({trainer.unit: session.done, "last": rows[-1] if rows else {}} | summary)
-    return run
+        sessions.append(session)
+    return sessions, step
 
 
 def run(launch: Launch, works: list[Work], after: Callable[[Work, RunFolder], None] | None = None) -> int:
@@ -277,20 +402,30 @@ def run(launch: Launch, works: list[Work], after: Callable[[Work, RunFolder], No
 
     Returns the exit code 0.
     """
-    device = choose_device(launch.device, launch.hp.disable_jit)
-    keep_compiled(run_root(launch))
-    bar = Progress(works[0].program, len(works))
-    for number, work in enumerate(works):
-        label = f"seed {work.seed}: " if len(works) > 1 else ""
+    root, device = run_root(launch), choose_device(launch.device, launch.hp.disable_jit)
+    keep_compiled(root)
+    bar, shares = Progress(works[0].program, len(works)), [0.0] * len(works)
+
+    def shown(number: int, share: float) -> None:
+        shares[number] = share
+        bar.update(sum(shares))
+
+    numbered = list(enumerate(works))
+    shared = all(work.shared for work in works)
+    if len(works) > 1 and not shared:
+        print("the seeds run one after another: each makes data of its own", flush=True)
+    for group in [numbered] if shared else [[pair] for pair in numbered]:
+        own = [work for _, work in group]
         done = carry_out(
-            work,
-            run_root(launch),
+            own,
+            root,
             device,
-            label=label,
+            labels=[f"seed {work.seed}: " if len(works) > 1 else "" for work in own],
+            shown=[functools.partial(shown, number) for number, _ in group],
+            side_by_side=launch.seed_axis == "vmap" or (launch.seed_axis == "auto" and device != "cpu"),
             logging=launch.logging,
-            shown=lambda share, number=number: bar.update(number + share),
         )
-        if after:
-            after(work, done)
+        for work, finished in zip(own, done, strict=True) if after else ():
+            after(work, finished)
     bar.close()
     return 0

@@ -19,7 +19,6 @@ from marlhf.settings import Launch, read
 HOME = Path(__file__).resolve().parents[1]
 _NEVER = "was never read by the original"
 _SHAPE = "is the shape of the files of data, which say it themselves"
-_NAMES = "follows from the task: folders are DATA_DIR/<env>/vdn<label>"
 _WIDTH = "is the network's own width"
 _PRETRAINED = "has no use: no shipped program makes a model to start from"
 
@@ -32,8 +31,6 @@ _OFFLINE = {
     "alg.EPSILON": "belongs to vdn_collect.py",
     "alg.RM_HIDDEN_SIZE": _WIDTH,
     "alg.RE_HIDDEN_SIZE": _WIDTH,
-    "alg.OFFLINE_DATA_PATHS": _NAMES,
-    "alg.OFFLINE_UNILATERAL_DATA_PATHS": _NAMES,
     "alg.OFFLINE_DATA_PATH": _NEVER,
     "alg.OFFLINE_DATA_NUMS": _NEVER,
     "alg.EPSILON_START": _NEVER,
@@ -45,6 +42,7 @@ DEAD = {
     "train/expert_vdn.py": {
         # DEVIATION(Q12): snapshots are kept at targets of skill instead of at thresholds on a doubly divided return
         "alg.SAVE_RETURN_THRES": "is replaced by the targets of skill that each task has (README, agents)",
+        "alg.PARAMETERS_SHARING": "is for the offline programs: agents of graded skill share one network",
         "alg.PRETRAINED_MODEL": _NEVER,
         "alg.WANDB_ONLINE_REPORT": _NEVER,
     },
@@ -61,7 +59,6 @@ DEAD = {
         "LOAD_FROM_PRETRAIN": _PRETRAINED,
         "PRETRAIN_MODEL_NAME": _PRETRAINED,
         "PRETRAIN_MODEL_DIR": _PRETRAINED,
-        "DEBUG": "is DISABLE_JIT=True REWARD_MODEL_EPOCHS=1",
         "VDN": "could only be True: no program writes the other format",
         "CONVERTED": _NEVER,
         "CONVERTED_DIR": _NEVER,
@@ -75,8 +72,6 @@ DEAD = {
     "train/offline_imitation_learning.py": {
         "STUDENT_NETWORK_HIDDEN": _WIDTH,
         "NUM_TEST_STEPS": "has no use: the test is one whole episode",
-        "OFFLINE_DATA_PATHS": _NAMES,
-        "OFFLINE_UNILATERAL_DATA_PATHS": _NAMES,
         "TEACHER_NETWORK_TYPE": "could only be Qfn: the agents' one-hot index is cut from every observation",
         "RM_HIDDEN_SIZE": _WIDTH,
         "LR_LINEAR_DECAY": _NEVER,
@@ -108,6 +103,10 @@ _KINDS = {
 }
 
 
+#: the programs whose seeds read the same data, so that they can run side by side
+_SHARING = (options.RewardModel, options.Imitation, options.Offline, options.Pipeline)
+
+
 def _check_mix(hp: options.MixBlock, path: str) -> None:
     if not sum(hp.num_batch) + sum(hp.unilateral):
         raise UserError(
@@ -122,8 +121,20 @@ def _check(program: str, launch: Launch) -> None:
     Raises: UserError naming the keys that don't go together.
     """
     hp = launch.hp
+    own_data = isinstance(hp, options.Pipeline) and hp.upstream_seeds == "own"
+    if launch.seed_axis != "auto" and (own_data or not isinstance(hp, _SHARING)):
+        hint = "; UPSTREAM_SEEDS=fixed shares them" if own_data else ""
+        raise UserError(
+            f"--seed_axis {launch.seed_axis}: seeds of {program} have data of their own and run one after another{hint}"
+        )
     if isinstance(hp, options.MixBlock):
         _check_mix(hp, "")
+    if isinstance(hp, options.RewardModel) and hp.preferences and hp.layout == "original":
+        # the original's cutting puts steps of five episodes into each trajectory, and no person saw such a one
+        raise UserError(
+            "LAYOUT=original with PREFERENCES: a person judges whole episodes, and the original's cutting mixes five "
+            "of them; leave LAYOUT out"
+        )
     if isinstance(hp, options.Offline):
         _check_mix(hp.alg, "alg.")
         if program == "train/iql_offline_rm.py" and hp.alg.td_lambda_loss:
@@ -165,6 +176,8 @@ def parse(program: str, argv: Sequence[str] | None = None) -> Launch:
     config, kind = _KINDS[program]
     launch = read(argv, program=program, config=config, hp_type=kind, dead=DEAD.get(program, {}))
     _check(program, launch)
+    if isinstance(launch.hp, options.RewardModel) and launch.hp.debug:
+        launch = dataclasses.replace(launch, hp=dataclasses.replace(launch.hp, disable_jit=True))
     if isinstance(launch.hp, options.Pipeline):
         launch = dataclasses.replace(launch, found={"agents": _agents(launch.hp)})
     return launch

@@ -34,6 +34,7 @@ class RewardTrainingSettings:
         max_grad_norm: the gradient's global norm is clipped to it.
         steepness: k of the synthetic judge.
         mse_loss_coef: alpha, the weight of the regulariser along time.
+        debug: an epoch is one minibatch to train and one to test on.
     """
 
     minibatch_size: int = 256
@@ -42,6 +43,7 @@ class RewardTrainingSettings:
     max_grad_norm: float = 0.5
     steepness: float = 10.0
     mse_loss_coef: float = 0.1
+    debug: bool = False
 
     def __post_init__(self) -> None:
         for name, least in (("minibatch_size", 2), ("reward_model_epochs", 1)):
@@ -187,14 +189,15 @@ class RewardTraining:
                     f"{count} trajectories are less than two minibatches of MINIBATCH_SIZE={size}, one to train "
                     "and one to test on; use more files or a smaller MINIBATCH_SIZE"
                 )
-            return _Plan(training * size, size, training, size, testing)
+            batches = (1, 1) if self.settings.debug else (training, testing)
+            return _Plan(training * size, size, batches[0], size, batches[1])
         count, _, members = data.comparisons.members.shape
         if count < 2:
             raise UserError(f"{count} comparisons; at least two are needed, one to train and one to test on")
         test_size = max(count // 10, 1)
         pool = count - test_size
         size = min(max(size // (2 * members), 1), pool)
-        return _Plan(pool, size, pool // size, test_size, 1)
+        return _Plan(pool, size, 1 if self.settings.debug else pool // size, test_size, 1)
 
     def rewards(self, params, trajectories: Trajectories, index) -> jax.Array:
         """Predicted rewards [B, L] of the trajectories numbered `index` [B]."""

@@ -13,6 +13,7 @@ import dataclasses
 import difflib
 import functools
 import math
+import re
 import types
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -72,6 +73,18 @@ def source() -> Any:
     return _rule(lambda value: True, "a path", place=True)
 
 
+def table(keys: str, length: int) -> Any:
+    """A table of lists of `length` paths, its keys of the pattern `keys`; what lies there counts and not its name."""
+
+    def fits(value: Mapping[str, tuple[str, ...]]) -> bool:
+        return all(re.fullmatch(keys, key) and len(row) == length for key, row in value.items())
+
+    wanted = (
+        f"tasks with lists of {length} folders, for example {{overcooked:[{','.join('abcde'[:length])}]}}"
+    )
+    return _rule(fits, wanted, place=True)
+
+
 def switch() -> Any:
     """True or False."""
     return _rule(lambda value: True, "True or False")
@@ -121,6 +134,7 @@ class Launch:
         hp: the program's own frozen tree; its field `seed` is the first of `seeds`.
         seeds: the seeds of this process, one run each.
         found: what the configuration names and a run reads, by its content; JSON.
+        seed_axis: ``loop``, ``vmap`` or ``auto``; never part of what a run is.
     """
 
     hp: Any
@@ -129,6 +143,7 @@ class Launch:
     device: str
     logging: Logging
     found: Mapping[str, Any] = field(default_factory=dict)
+    seed_axis: str = "auto"
 
     def identity(self, seed: int | None = None) -> dict[str, Any]:
         """What a run of one seed (default: the first) computes, as far as the command line says it; JSON."""
@@ -166,6 +181,9 @@ def _fits(value: Any, kind: Any) -> Any:
         return int(value)
     if kind is str and isinstance(value, int | float) and not isinstance(value, bool):
         return str(value)
+    if typing.get_origin(kind) is Mapping and isinstance(value, Mapping):
+        inner = typing.get_args(kind)[1]
+        return {str(key): _fits(item, inner) for key, item in value.items()}
     if typing.get_origin(kind) is tuple and isinstance(value, list | tuple):
         inner = typing.get_args(kind)[0]
         return tuple(_fits(item, inner) for item in value)
@@ -247,6 +265,12 @@ def _parser(program: str, config: str) -> argparse.ArgumentParser:
     parser.add_argument("--seeds", help="several seeds in one process, for example 0-4")
     parser.add_argument("--run_root", default="", help="folder of the runs; empty: results/marlhf/runs")
     parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
+    parser.add_argument(
+        "--seed_axis",
+        default="auto",
+        choices=["auto", "loop", "vmap"],
+        help="seeds one after another or side by side; auto: a loop on a CPU, and where seeds share no data",
+    )
     parser.add_argument("--cfg", choices=["job"], help="print the composed configuration and stop")
     return parser
 
@@ -262,8 +286,9 @@ def _composed(config: str, overrides: tuple[str, ...]) -> dict[str, Any]:
     if not (CONFIG / f"{config}.yaml").is_file():
         known = ", ".join(sorted(path.stem for path in CONFIG.glob("*.yaml")))
         raise UserError(f"--config-name {config}: no such configuration; there are {known}")
-    # A key that the original had to be given with + may have become a regular one here; ++ fits both.
-    words = [f"+{word}" if word.startswith("+") and not word.startswith("++") else word for word in overrides]
+    # A key that the original had to be given with + may have become a regular one here, and a table is filled with
+    # entries that its default lacks; ++ fits all of them.
+    words = [f"++{word.lstrip('+')}" if word.startswith("+") or "={" in word else word for word in overrides]
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(version_base="1.3", config_dir=str(CONFIG)):
@@ -334,4 +359,4 @@ def read(
     hp = build(hp_type, tree, "", dead)
     if seeds == (None,):
         seeds = (hp.seed,)
-    return Launch(hp, seeds, options.run_root, options.device, logging)
+    return Launch(hp, seeds, options.run_root, options.device, logging, seed_axis=options.seed_axis)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
 import shutil
@@ -19,8 +18,8 @@ from marlhf import program, reward_model, rewards, storage
 from marlhf.behaviour import ippo, vdn
 from marlhf.data import people
 from marlhf.data.collect import UNIFORM
-from marlhf.data.files import Rows, RowsFile
-from marlhf.data.mixes import Mix, load_mix, mix_files
+from marlhf.data.files import RowsFile
+from marlhf.data.mixes import NOT_NAMED, Mix, Named, load_mix, mix_files
 from marlhf.environments import Task
 from marlhf.imitation import files_to_load
 from marlhf.options import MixBlock
@@ -38,22 +37,16 @@ def mix_of(hp: MixBlock) -> Mix:
     return Mix(hp.num_batch, hp.unilateral)
 
 
-def fingerprint(task: Task, mix: Mix, folder: str) -> str:
+def fingerprint(task: Task, mix: Mix, folder: str, named: Named = NOT_NAMED) -> str:
     """What the files of a mix say of themselves, as one hash: their order, and who made them how.
 
     Raises: UserError when files are missing, naming the command that makes them.
     """
     digest = hashlib.sha256()
-    for label, path in mix_files(task, mix, folder):
+    for label, path in mix_files(task, mix, folder, named=named):
         with RowsFile(path) as file:
             digest.update(json.dumps([label, file.made_by, file.steps, file.envs], sort_keys=True).encode())
     return digest.hexdigest()
-
-
-@functools.lru_cache(maxsize=1)
-def rows_of(task: Task, mix: Mix, folder: str) -> Rows:
-    """The rows of a mix; the last ones read stay in memory for the next seed."""
-    return load_mix(task, mix, folder)
 
 
 # --- where the original's programs put their results -----------------------------------------------------------------
@@ -114,9 +107,12 @@ def _copy(source: Path, target: Path) -> None:
     print(f"saved {target}", flush=True)
 
 
-def _per_seed(launch: Launch, name: str, stage: ModuleType, inputs: Mapping[str, Any], make) -> list[Work]:
+def _per_seed(
+    launch: Launch, name: str, stage: ModuleType, inputs: Mapping[str, Any], make, shared: bool = True
+) -> list[Work]:
+    """A piece of work for each seed; `shared` as in `Work`."""
     return [
-        Work(name, launch.identity(seed) | {"inputs": dict(inputs)}, seed, Path(stage.__file__), make)
+        Work(name, launch.identity(seed) | {"inputs": dict(inputs)}, seed, Path(stage.__file__), make, shared)
         for seed in launch.seeds
     ]
 
@@ -133,7 +129,7 @@ def train_reward_model(launch: Launch) -> int:
         inputs["preferences"] = storage.file_digest(hp.preferences)
 
     def make() -> reward.RewardTrainer:
-        rows, chosen = rows_of(task, mix, hp.data_dir), None
+        rows, chosen = load_mix(task, mix, hp.data_dir), None
         if hp.preferences:
             files = [path for _, path in mix_files(task, mix, hp.data_dir)]
             found = people.read(hp.preferences, task.id)
@@ -158,7 +154,7 @@ def imitate(launch: Launch) -> int:
     hp, name = launch.hp, "train/offline_imitation_learning.py"
     task, mix = task_of(hp.env_name, hp.env_kwargs), mix_of(hp)
     read = mix if not hp.filter_by_reward_model else _more(mix, hp.filter_ratio)
-    inputs = {"data": fingerprint(task, read, hp.data_dir)}
+    inputs = {"data": fingerprint(task, read, hp.data_dir, hp.named(task))}
     judged_by = model_of(hp, hp.env_name, hp.env_kwargs, mix)
     if hp.filter_by_reward_model:
         inputs["reward_model"] = storage.file_digest(
@@ -166,7 +162,7 @@ def imitate(launch: Launch) -> int:
         )
 
     def make() -> imitating.ImitationTrainer:
-        rows = rows_of(task, read, hp.data_dir)
+        rows = load_mix(task, read, hp.data_dir, named=hp.named(task))
         if hp.filter_by_reward_model:
             rows = judging.better_files(
                 task, rows, sum(read.batches + read.unilateral), judged_by, hp.filter_ratio, hp.alignment
@@ -213,26 +209,17 @@ def learn_offline(launch: Launch, name: str, algorithm: str) -> int:
     existing("reward model", judged_by, "train/reward_model.py")
     existing("imitation policy", imitated_by, "train/offline_imitation_learning.py")
     inputs = {
-        "data": fingerprint(task, mix, alg.data_dir),
+        "data": fingerprint(task, mix, alg.data_dir, alg.named(task)),
         "reward_model": storage.file_digest(judged_by),
         "imitation": storage.file_digest(imitated_by),
     }
 
-    @functools.cache
-    def judged() -> judging.Judged:
-        architecture, params, _ = reward_model.load(judged_by, task)
-        settings = pick(rewards.RewardSettings, alg, hp)
-        return judging.judge_rows(
-            task,
-            rows_of(task, mix, alg.data_dir),
-            (architecture.network(), params),
-            imitating.load_policy(imitated_by, task),
-            settings,
-        )
-
     def make() -> learning.OfflineTrainer:
-        rows = rows_of(task, mix, alg.data_dir)
-        return learning.OfflineTrainer(task, algorithm, alg, hp.alignment, rows, judged())
+        rows = load_mix(task, mix, alg.data_dir, named=alg.named(task))
+        architecture, params, _ = reward_model.load(judged_by, task)
+        policy, settings = imitating.load_policy(imitated_by, task), pick(rewards.RewardSettings, alg, hp)
+        judged = judging.judge_rows(task, rows, (architecture.network(), params), policy, settings)
+        return learning.OfflineTrainer(task, algorithm, alg, hp.alignment, rows, judged)
 
     learned_from = (
         f"rm_{alg.reward_model_type}_{alg.ff_layer_dim}_mse_{_number(alg.mse_loss_coef)}_vdn_{mix_name(mix)}"
@@ -362,7 +349,7 @@ def train_experts(launch: Launch) -> int:
         for file in sorted((run.path / "agents").glob("*/*.safetensors")):
             _copy(file, Path(hp.alg.save_path) / f"seed_{work.seed}" / file.parent.name / file.name)
 
-    return program.run(launch, _per_seed(launch, name, grading, inputs, make), after)
+    return program.run(launch, _per_seed(launch, name, grading, inputs, make, shared=False), after)
 
 
 def train_cooks(launch: Launch) -> int:
@@ -375,5 +362,5 @@ def train_cooks(launch: Launch) -> int:
         for file in sorted((run.path / "agents").glob("*/*.safetensors")):
             _copy(file, Path(hp.save_path) / f"seed_{work.seed}" / file.parent.name / file.name)
 
-    works = _per_seed(launch, name, grading, {}, lambda: grading.CookTrainer(task, settings))
+    works = _per_seed(launch, name, grading, {}, lambda: grading.CookTrainer(task, settings), shared=False)
     return program.run(launch, works, after)

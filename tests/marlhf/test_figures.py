@@ -11,6 +11,7 @@ from common import figures, plotting
 from common.runs import RunFolder
 from common.verdicts import Measurement
 from marlhf import curves
+from marlhf.skill import position
 
 ROOT = Path(__file__).resolve().parents[2]
 FIGURES = figures.figure_ids(ROOT, "marlhf")
@@ -95,7 +96,7 @@ def test_figures_share_the_runs_that_they_have_in_common():
 
 
 def test_positions_are_between_random_play_and_the_expert():
-    assert curves.position(-27.0, -27.0, -10.0) == 0 and curves.position(-10.0, -27.0, -10.0) == 1
+    assert position(-27.0, -27.0, -10.0) == 0 and position(-10.0, -27.0, -10.0) == 1
     assert curves.original_position("spread", -20.98) == pytest.approx(0.383, abs=1e-3)
 
 

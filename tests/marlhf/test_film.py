@@ -6,12 +6,17 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from PIL import Image
 
-from common.cli import run_main
+from common.cli import UserError, run_main
 from marlhf import agents
+from marlhf.environments import RolloutManager, make_task
+from marlhf.environments import film as films
 from marlhf.networks import QNetwork
+from marlhf.offline.team import Team
+from marlhf.stages.tasks import save_agent
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -35,7 +40,7 @@ def checkpoint(tmp_path_factory):
     return path
 
 
-def test_a_film_of_a_checkpoint(film, checkpoint, tmp_path, capsys):
+def test_a_film_of_a_checkpoint(film, checkpoint, tmp_path, capfd):
     out = tmp_path / "film.gif"
     asked = ["spread", "--checkpoint", str(checkpoint), "--output", str(out), "--steps", "30"]
     assert film([*asked, "--seed", "3"]) == 0
@@ -44,7 +49,40 @@ def test_a_film_of_a_checkpoint(film, checkpoint, tmp_path, capsys):
     first = out.read_bytes()
     assert film([*asked, "--seed", "3"]) == 0 and out.read_bytes() == first
     assert film([*asked, "--seed", "4"]) == 0 and out.read_bytes() != first
-    assert "spread mine: return -" in capsys.readouterr().out
+    # capfd: importing JaxMARL puts sys.stdout back to the process's own
+    assert "spread mine: return -" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize("kind, shared", [("q", False), ("twin_q", True)])
+def test_teams_and_twins_play_what_their_networks_say(film, tmp_path, kind, shared):
+    """MABCQ's agents, and those that share no parameters."""
+    task = make_task("spread")
+    team = Team(agents.KINDS[kind](5, 4), 3, shared)
+    params, path = team.init(jax.random.key(1), 21), tmp_path / "offline.safetensors"
+    save_agent(path, task, kind, "offline", params, {}, {}, own=not shared)
+    out = tmp_path / "film.gif"
+    assert film(["spread", "--checkpoint", str(path), "--output", str(out), "--steps", "3"]) == 0
+    with Image.open(out) as picture:
+        assert picture.n_frames == 3
+    key, reset = jax.random.split(jax.random.PRNGKey(0))
+    view, _ = RolloutManager(task, 1, zero_first_observations=False).reset(reset)
+    _, q = team.apply(params, team.initial_carry(1), view.obs[None, None, :, 0], jnp.zeros((1, 1), bool))
+    with jax.numpy_rank_promotion("allow"):  # JaxMARL promotes
+        played = films.play("spread", str(path), "default", 0, 2)
+        _, env = RolloutManager(task, 1, zero_first_observations=False).reset(reset)
+        step = jax.random.split(jax.random.split(key, 2)[0])[1]
+        moved = RolloutManager(task, 1).step(step, env, jnp.argmax(q[0, 0], axis=-1)[:, None])[0]
+    np.testing.assert_allclose(played.world_state[1], moved.world_state[0], atol=1e-6)
+
+
+def test_a_team_of_another_size_and_one_where_a_single_agent_is_needed_are_refused(tmp_path):
+    task, path = make_task("spread"), tmp_path / "offline.safetensors"
+    team = Team(QNetwork(5, 4), 2, shared=False)
+    save_agent(path, task, "q", "offline", team.init(jax.random.key(1), 21), {}, {}, own=True)
+    with pytest.raises(UserError, match="team of 2; spread has 3"):
+        agents.load_for(task, path, alone=False)
+    with pytest.raises(UserError, match="each of 2 agents"):
+        agents.load_for(task, path)
 
 
 @pytest.mark.parametrize(

@@ -64,18 +64,18 @@ class Walk:
     def show(self, row):
         return f"step {row['step']}"
 
-    def save(self, state, folder):
+    def save(self, state, report, folder):
         (folder / "model").write_bytes(state.value.tobytes())
         return {"model": "model"}
 
 
-def launch(run_root, seeds=(1,)):
-    return Launch(Hp(seeds[0]), seeds, str(run_root), "cpu", Logging())
+def launch(run_root, seeds=(1,), axis="auto"):
+    return Launch(Hp(seeds[0]), seeds, str(run_root), "cpu", Logging(), seed_axis=axis)
 
 
-def carry_out(run_root, walk, seeds=(1,), after=None):
-    works = [program.Work("walk", {"seed": seed}, seed, ENTRY, lambda: walk) for seed in seeds]
-    return program.run(launch(run_root, seeds), works, after)
+def carry_out(run_root, walk, seeds=(1,), after=None, axis="auto", shared=False):
+    works = [program.Work("walk", {"seed": seed}, seed, ENTRY, lambda: walk, shared) for seed in seeds]
+    return program.run(launch(run_root, seeds, axis), works, after)
 
 
 def folders(run_root):
@@ -145,6 +145,102 @@ def test_seeds_are_runs_of_their_own(tmp_path):
     carry_out(tmp_path, Walk(), (1, 2))
     found = folders(tmp_path)
     assert set(found) == {1, 2} and rows(found[1]) != rows(found[2])
+
+
+def test_seeds_that_make_their_own_data_say_so_in_one_line(tmp_path, capsys):
+    carry_out(tmp_path / "own", Walk(), (1, 2))
+    assert capsys.readouterr().out.count("each makes data of its own") == 1
+    carry_out(tmp_path / "shared", Walk(), (1, 2), shared=True)
+    carry_out(tmp_path / "one", Walk())
+    assert "of its own" not in capsys.readouterr().out
+
+
+def test_seeds_of_one_trainer_are_one_compilation_in_a_loop_and_side_by_side(tmp_path):
+    for axis in ("loop", "vmap"):
+        walk = Walk()
+        carry_out(tmp_path / axis, walk, (1, 2, 3), axis=axis, shared=True)
+        assert walk.traces == 1
+    loop, lanes, alone = (folders(tmp_path / axis) for axis in ("loop", "vmap", "loop"))
+    carry_out(tmp_path / "alone", Walk(), (2,))
+    alone = folders(tmp_path / "alone")[2]
+    for seed in (1, 2, 3):
+        assert rows(loop[seed]) == rows(lanes[seed])
+        assert (loop[seed].path / "model").read_bytes() == (lanes[seed].path / "model").read_bytes()
+    assert rows(lanes[2]) == rows(alone) and lanes[1].path.name != lanes[2].path.name
+
+
+@pytest.mark.parametrize("pause", [0.0, 1e9])
+def test_lanes_wait_for_one_that_is_behind(tmp_path, monkeypatch, pause):
+    """One stopped after eight steps, one finished, one not begun."""
+    monkeypatch.setattr(program, "CHECKPOINT_SECONDS", pause)
+    carry_out(tmp_path / "whole", Walk(), (1, 2, 3))
+    with pytest.raises(KeyboardInterrupt):
+        carry_out(tmp_path / "broken", Walk(stop=8), (1,))
+    carry_out(tmp_path / "broken", Walk(), (2,))
+    carry_out(tmp_path / "broken", Walk(), (1, 2, 3), axis="vmap", shared=True)
+    for seed, run in folders(tmp_path / "broken").items():
+        assert run.finished and rows(run) == rows(folders(tmp_path / "whole")[seed])
+
+
+@pytest.mark.parametrize("stop", [4, 10])
+def test_stopped_lanes_go_on_to_the_same_bits(tmp_path, monkeypatch, stop):
+    monkeypatch.setattr(program, "CHECKPOINT_SECONDS", 0.0)
+    carry_out(tmp_path / "whole", Walk(), (1, 2), axis="vmap", shared=True)
+    with pytest.raises(KeyboardInterrupt):
+        carry_out(tmp_path / "broken", Walk(stop), (1, 2), axis="vmap", shared=True)
+    carry_out(tmp_path / "broken", Walk(), (1, 2), axis="vmap", shared=True)
+    whole, broken = folders(tmp_path / "whole"), folders(tmp_path / "broken")
+    assert [rows(whole[seed]) for seed in (1, 2)] == [rows(broken[seed]) for seed in (1, 2)]
+
+
+class Unsaved(Walk):
+    """Stopped when all is done and nothing saved; what it saves is its last report."""
+
+    def __init__(self, broken):
+        super().__init__()
+        self.broken = broken
+
+    def save(self, state, report, folder):
+        if self.broken:
+            raise KeyboardInterrupt
+        return {"last_report": report.tolist()}
+
+
+@pytest.mark.parametrize("axis", ["loop", "vmap"])
+def test_the_last_report_is_there_again_when_only_saving_was_left(tmp_path, axis):
+    carry_out(tmp_path / "whole", Unsaved(False), (1, 2), axis=axis, shared=True)
+    with pytest.raises(KeyboardInterrupt):
+        carry_out(tmp_path / "broken", Unsaved(True), (1, 2), axis=axis, shared=True)
+    carry_out(tmp_path / "broken", Unsaved(False), (1, 2), axis=axis, shared=True)
+    whole, broken = folders(tmp_path / "whole"), folders(tmp_path / "broken")
+    for seed in (1, 2):
+        assert whole[seed].summary["last_report"] == broken[seed].summary["last_report"]
+        assert rows(whole[seed]) == rows(broken[seed])
+
+
+class Prepared(Walk):
+    """Half of it is done before the first step."""
+
+    ahead = 0.5
+
+    def prepare(self, told):
+        for share in (0.0, 0.25, 0.5):
+            told(share)
+
+
+def test_what_is_done_before_the_first_step_moves_the_bar(tmp_path, monkeypatch):
+    seen, written = [], []
+    monkeypatch.setattr(program.Progress, "update", lambda self, done, note="": seen.append(done))
+    progress = RunFolder.progress
+
+    def noted(run, done, total):
+        progress(run, done, total)
+        written.append(done / total)
+
+    monkeypatch.setattr(RunFolder, "progress", noted)
+    carry_out(tmp_path, Prepared())
+    assert written == pytest.approx([0.0, 0.25, 0.5, 0.7, 0.9, 1.0])
+    assert seen == pytest.approx([*written, 1.0])
 
 
 def test_compiled_programs_are_kept_unless_the_person_said_where(tmp_path, monkeypatch):

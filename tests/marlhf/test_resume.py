@@ -12,7 +12,7 @@ import pytest
 
 from common.runs import RunFolder
 from marlhf import pipeline, program, programs
-from marlhf.pipeline import Row
+from marlhf.pipeline import Row, RowTrainer
 
 HOME = Path(__file__).resolve().parents[2] / "marlhf"
 SCRIPT = HOME / "train" / "pipeline.py"
@@ -83,25 +83,29 @@ def test_the_same_seed_gives_the_same_bits_and_another_one_other_data_models_and
     assert len(list((tmp_path / "data").iterdir())) == 2
 
 
+def stop_after(monkeypatch, stage, count, root, *words):
+    """A row that is stopped when so many of a stage's reports are in its log, and the last one in no checkpoint."""
+    record, reports = program._Session._record, []
+
+    def broken(session, report):
+        record(session, report)
+        reports.append(type(session.trainer).__name__)
+        if reports.count(stage) == count:
+            session.run._sync_metrics()
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(program._Session, "_record", broken)
+        make(root, *words)
+    assert reports.count(stage) == count
+
+
 @pytest.mark.parametrize("stage", ["RewardTrainer", "ImitationTrainer", "RowTrainer"])
 def test_stopped_in_any_stage_and_run_again_is_the_same_row(whole, tmp_path, monkeypatch, stage):
     """After a stage's second report was written, when its first one is in a checkpoint."""
     monkeypatch.setattr(program, "CHECKPOINT_SECONDS", 0.0)
-    record, reports = program._Session.record, []
-
-    def broken(session, report, label):
-        record(session, report, label)
-        reports.append(type(session.trainer).__name__)
-        if reports.count(stage) == 2:
-            session.run._sync_metrics()
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(program._Session, "record", broken)
-    with pytest.raises(KeyboardInterrupt):
-        make(tmp_path / "runs", "SEED=1")
-    monkeypatch.setattr(program._Session, "record", record)
+    stop_after(monkeypatch, stage, 2, tmp_path / "runs", "SEED=1")
     make(tmp_path / "runs", "SEED=1")
-    assert reports.count(stage) == 2
     assert content(tmp_path / "runs") == content(whole)
 
 
@@ -126,7 +130,7 @@ def test_stages_are_shared_where_they_are_the_same(whole):
 def _addresses(row):
     """Those of the reward model and the imitation policy."""
     seen = []
-    row._run = lambda work, what: seen.append(work.spec.address)
+    row._run = lambda work, what, told: seen.append(work.spec.address)
     row.reward_model()
     row.imitation()
     return seen
@@ -141,6 +145,18 @@ def test_seeds_drive_everything_or_the_learner_alone(whole):
     assert parse(whole, "UPSTREAM_SEEDS=fixed").identity(1) != parse(whole, "UPSTREAM_SEEDS=fixed").identity(
         2
     )
+
+
+@pytest.mark.parametrize("algorithm", ["vdn", "none"])
+def test_every_part_moves_the_bar(tmp_path, algorithm):
+    trainer = RowTrainer(Row(parse(tmp_path, f"alg.ALGORITHM={algorithm}").hp, 1, tmp_path, "cpu"))
+    heard = []
+    parts = trainer._bars(heard.append)
+    for part in parts[: 3 if algorithm == "vdn" else 2]:
+        for share in (0.0, 0.5, 1.0):
+            part(share)
+    assert heard == sorted(heard) and heard[0] == 0.0 and len(set(heard)) > 4
+    assert heard[-1] == pytest.approx(trainer.ahead or 1.0) and (trainer.ahead > 0) == (algorithm == "vdn")
 
 
 def test_another_figures_run_is_found(whole, tmp_path):
@@ -171,6 +187,23 @@ def test_one_compilation_per_stage(tmp_path, monkeypatch):
     monkeypatch.setattr(program, "_compiled", counting)
     make(tmp_path / "runs", "SEED=1")
     assert counted == {"RewardTrainer": 1, "ImitationTrainer": 1, "RowTrainer": 1}
+
+
+def test_seeds_of_the_same_data_are_lanes_of_one_program(whole, tmp_path, monkeypatch):
+    """Each lane is the run of its seed alone; stopped and run again, it is the same bits."""
+    monkeypatch.setattr(program, "CHECKPOINT_SECONDS", 0.0)
+    words = ("UPSTREAM_SEEDS=fixed", "--seeds", "1,2")
+    make(tmp_path / "lanes" / "runs", *words, "--seed_axis", "vmap")
+    make(tmp_path / "alone" / "runs", *words)
+    together, alone = (content(tmp_path / name / "runs") for name in ("lanes", "alone"))
+    learners = [key for key in alone if key[0] == pipeline.PROGRAM]
+    assert len(learners) == 2 and alone[learners[0]] != alone[learners[1]]
+    for key in learners:
+        for row, single in zip(together[key], alone[key], strict=True):
+            assert row == pytest.approx(single, rel=1e-4, abs=1e-4)
+    stop_after(monkeypatch, "RowTrainer", 3, tmp_path / "broken" / "runs", *words, "--seed_axis", "vmap")
+    make(tmp_path / "broken" / "runs", *words, "--seed_axis", "vmap")
+    assert content(tmp_path / "broken" / "runs") == together
 
 
 def lines(root):

@@ -204,3 +204,11 @@ def test_measures_by_hand():
     assert measured["pair_accuracy_all"] == pytest.approx(0.5, abs=0.02)
     assert reward_quality.correlation([1, 2, 3], [2, 4, 6]) == pytest.approx(1.0)
     assert np.isnan(reward_quality.correlation([1, 1], [1, 2]))
+
+
+def test_debugging_is_one_minibatch_of_each_kind():
+    data = make_data(play())
+    plan, whole = training(debug=True).plan(data), training().plan(data)
+    assert (plan.training, plan.testing) == (1, 1) and plan.pool == whole.pool and whole.training > 1
+    first, second = (run(training(debug=debug), 1, data=data)[0] for debug in (True, False))
+    assert float(jnp.abs(jax.tree.leaves(first.params)[0] - jax.tree.leaves(second.params)[0]).max()) > 0

@@ -4,6 +4,7 @@ import ast
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -175,9 +176,44 @@ def test_combinations_that_cannot_be_are_refused():
         ),
         ("train/vdn_collect.py", ["alg.TOTAL_TIMESTEPS=100"], "less than one file"),
         ("train/pipeline.py", ["MIX=pure"], "unknown mix 'pure'"),
+        ("train/pipeline.py", ["--seed_axis", "vmap"], "UPSTREAM_SEEDS=fixed shares them"),
+        ("train/expert_vdn.py", ["--seed_axis", "loop"], "have data of their own"),
+        (
+            "train/reward_model.py",
+            ["LAYOUT=original", "PREFERENCES=a.jsonl"],
+            "a person judges whole episodes",
+        ),
+        ("train/vdn_offline_rm.py", ["alg.OFFLINE_DATA_PATHS={overcooked:[a]}"], "lists of 5 folders"),
+        ("train/vdn_offline_rm.py", ["alg.OFFLINE_DATA_PATHS={spread:[a,b,c,d,e]}"], "lists of 5 folders"),
+        (
+            "train/vdn_offline_rm.py",
+            ["alg.OFFLINE_UNILATERAL_DATA_PATHS={overcooked:3}"],
+            "lists of 3 folders",
+        ),
     ):
         with pytest.raises(UserError, match=says):
             programs.PROGRAMS[name](words)
+
+
+def test_tables_of_folders_are_given_whole_or_by_an_entry():
+    parse, row = programs.PROGRAMS["train/vdn_offline_rm.py"], "[a,b,c,d,e]"
+    for word in (
+        f"alg.OFFLINE_DATA_PATHS={{MPE_simple_spread_v3:{row}}}",
+        f"+alg.OFFLINE_DATA_PATHS.MPE_simple_spread_v3={row}",
+    ):
+        launch = parse([word])
+        spread = SimpleNamespace(name="spread", id="MPE_simple_spread_v3", n_agents=3)
+        assert launch.hp.alg.named(spread).joint == tuple("abcde")
+        assert launch.hp.alg.named(SimpleNamespace(name="spread", id=spread.id, n_agents=5)).joint == ()
+        assert launch.identity() == parse([]).identity()  # what lies there counts, by its fingerprint
+    five = SimpleNamespace(name="spread", id="MPE_simple_spread_v3", n_agents=5)
+    words = ["+alg.OFFLINE_UNILATERAL_DATA_PATHS.MPE_simple_spread_v3_na5=[f,g,h]"]
+    assert parse(words).hp.alg.named(five).single == tuple("fgh")
+
+
+def test_debug_is_not_compiled():
+    assert programs.PROGRAMS["train/reward_model.py"](["DEBUG=True"]).hp.disable_jit
+    assert not programs.PROGRAMS["train/reward_model.py"]([]).hp.disable_jit
 
 
 def test_an_unknown_flag_is_refused_with_the_nearest(capsys):

@@ -22,6 +22,7 @@ from common.cli import UserError
 from .. import agents
 from ..environments import RolloutManager, Task, View
 from ..networks import ActorCritic, FeedForwardActor
+from ..skill import position
 from . import ladder
 
 # What the published labels name: the return of an episode of 400 steps. The fifth, `random`, plays uniformly and
@@ -265,7 +266,7 @@ class Cooks:
                 inputs=self.task.obs_size,
                 returns={"sampled": value},
                 random=random,
-                skill=(value.mean - random) / (TARGETS["expert"] - random),
+                skill=position(value.mean, random, TARGETS["expert"]),
                 trained={**trained, "updates": rung.updates},
             )
             agents.save_agent(folder / "overcooked" / f"{label}.safetensors", rung.params, meta)

@@ -39,7 +39,7 @@ def _act(player: Agent | str, task: Task, params, key, carry, obs, resets, epsil
     choice_key, mask_key = jax.random.split(key)
     if player == UNIFORM:
         return carry, jax.random.randint(choice_key, obs.shape[:1], 0, task.n_actions)
-    if player.meta.kind != "q":
+    if not player.meta.greedy:
         raw = obs[None, :, : task.obs_size]
         carry, logits = player.network.apply(params, carry, raw, resets[None])
         return carry, jax.random.categorical(choice_key, logits[0])

@@ -57,6 +57,20 @@ def _numbers(text: str, length: int, whole: str) -> tuple[int, ...]:
     return tuple(int(part) for part in parts)
 
 
+@dataclass(frozen=True)
+class Named:
+    """Folders of a task's policies by name, instead of where they lie below a root; empty: not named.
+
+    `joint` has one for each of the five columns, `single` one for each deviator.
+    """
+
+    joint: tuple[str, ...] = ()
+    single: tuple[str, ...] = ()
+
+
+NOT_NAMED = Named()
+
+
 def parse_mix(text: str) -> Mix:
     """A mix by name (``diversified``), a part of one (``diversified/3``) or numbers (``15|6|6|3|15+15|0|0``).
 
@@ -137,33 +151,49 @@ def _command(task: Any, single: bool) -> str:
     return f"ENVIRONMENTS={task.name} {several}bash scripts/collect_vdn{'_unilateral' if single else ''}.sh"
 
 
-def mix_files(task: Any, mix: Mix, folder: Path | str, who: str = "0") -> list[tuple[str, Path]]:
+def table_key(task: Any) -> str:
+    """What a task is called in a table of folders: its id, with ``_na<n>`` for Spread with other than three agents."""
+    return f"{task.id}_na{task.n_agents}" if task.name == "spread" and task.n_agents != 3 else task.id
+
+
+def _place(task: Any, folder: Path | str, names: Sequence[str]) -> Path:
+    home = task_folder(folder, task)
+    return next((home / name for name in names if (home / name).is_dir()), home / names[0])
+
+
+def mix_files(
+    task: Any, mix: Mix, folder: Path | str, who: str = "0", named: Named = NOT_NAMED
+) -> list[tuple[str, Path]]:
     """The files of a mix in order: (label of the policy, path).
 
     Args:
         task: an `environments.Task`.
         folder: the data's root; a task's own folders lie below it (`task_folder`).
         who: which agent's deviations are meant, see `folder_names`.
+        named: folders that lie elsewhere.
 
     Raises:
         UserError: a column asks for more files than there are; the command that makes them is named.
     """
     from marlhf.agents import LABELS
 
-    home = task_folder(folder, task)
     singles = unilateral_columns(task)
     if any(mix.unilateral[len(singles) :]):
         raise UserError(
             f"the mix {mix} asks for a deviator number {len(singles) + 1}; {task.id} has {', '.join(singles)}"
         )
-    columns: list[tuple[str, str | None, int]] = [
-        (role, None, count) for role, count in zip(LABELS, checked(mix).batches, strict=True)
+    columns: list[tuple[str, str | None, int, tuple[str, ...], int]] = [
+        (role, None, count, named.joint, number)
+        for number, (role, count) in enumerate(zip(LABELS, checked(mix).batches, strict=True))
     ]
-    columns += [(LABELS[0], label, count) for label, count in zip(singles, mix.unilateral, strict=False)]
+    columns += [
+        (LABELS[0], label, count, named.single, number)
+        for number, (label, count) in enumerate(zip(singles, mix.unilateral, strict=False))
+    ]
     found = []
-    for role, deviator, count in columns:
+    for role, deviator, count, folders, number in columns:
         names = folder_names(task, role, deviator, who)
-        place = next((home / name for name in names if (home / name).is_dir()), home / names[0])
+        place = Path(folders[number]) if number < len(folders) else _place(task, folder, names)
         label = f"{role}|{deviator}" if deviator else role
         for index in range(count):
             path = place / f"traj_batch_{index}.npz"
@@ -176,7 +206,7 @@ def mix_files(task: Any, mix: Mix, folder: Path | str, who: str = "0") -> list[t
     return found
 
 
-def load_mix(task: Any, mix: Mix, folder: Path | str, who: str = "0") -> Rows:
+def load_mix(task: Any, mix: Mix, folder: Path | str, who: str = "0", named: Named = NOT_NAMED) -> Rows:
     """The rows of a mix side by side along E, in the order of `mix_files`; the data are in memory once.
 
     Args:
@@ -185,7 +215,7 @@ def load_mix(task: Any, mix: Mix, folder: Path | str, who: str = "0") -> Rows:
     Raises:
         UserError: files are missing, damaged, or of another task.
     """
-    paths = [path for _, path in mix_files(task, mix, folder, who)]
+    paths = [path for _, path in mix_files(task, mix, folder, who, named)]
     return load_files(paths, sizes=(task.obs_size + task.n_agents, task.state_size), task=task.id)
 
 

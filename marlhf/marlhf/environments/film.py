@@ -56,30 +56,31 @@ def play(game: str, checkpoint: str, prey: str, seed: int, steps: int | None) ->
     elif prey != "default":
         raise UserError(f"--prey {prey}: only Tag has a prey")
     task = make_task(game, **kwargs)
-    agent, manager = agents.load_for(task, path), RolloutManager(task, 1, zero_first_observations=False)
-    network, count = agent.network, steps or (100 if game == "overcooked" else task.episode_length)
-    greedy = agent.meta.kind == "q"
+    agent = agents.load_for(task, path, alone=False)
+    manager, team = RolloutManager(task, 1, zero_first_observations=False), agent.team(task.n_agents)
+    count = steps or (100 if game == "overcooked" else task.episode_length)
+    greedy = agent.meta.greedy
 
     def step(carry, key):
         view, state, memory, reset = carry
         key_action, key_env = jax.random.split(key)
         seen = view.obs if greedy else view.obs[..., : task.obs_size]
-        memory, scores = network.apply(agent.params, memory, seen[None, :, 0], reset[None])
-        drawn = jnp.argmax(scores[0], axis=-1) if greedy else jax.random.categorical(key_action, scores[0])
-        after, _, team, done, _, state = manager.step(key_env, state, drawn[:, None])
-        return (after, state, memory, jnp.broadcast_to(done, reset.shape)), (view.world_state[0], team[0])
+        memory, scores = team.apply(agent.params, memory, seen[None, None, :, 0], reset[None])
+        scores = scores[0, 0]
+        drawn = jnp.argmax(scores, axis=-1) if greedy else jax.random.categorical(key_action, scores)
+        after, _, rewards, done, _, state = manager.step(key_env, state, drawn[:, None])
+        return (after, state, memory, done), (view.world_state[0], rewards[0])
 
     @jax.jit
     def episode(key):
         key, key_reset = jax.random.split(key)
         view, state = manager.reset(key_reset)
-        start = (view, state, network.initial_carry(task.n_agents), jnp.zeros(task.n_agents, bool))
+        start = (view, state, team.initial_carry(1), jnp.zeros(1, bool))
         return jax.lax.scan(step, start, jax.random.split(key, count))[1]
 
-    world_state, team = episode(jax.random.PRNGKey(seed))
-    return Played(
-        task, f"{game} {agent.meta.label}", np.asarray(world_state), np.asarray(team) / task.return_divisor
-    )
+    world_state, rewards = episode(jax.random.PRNGKey(seed))
+    label, rewards = f"{game} {agent.meta.label}", np.asarray(rewards) / task.return_divisor
+    return Played(task, label, np.asarray(world_state), rewards)
 
 
 def save(played: Played, path: Path, fps: float) -> int:

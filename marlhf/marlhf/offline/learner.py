@@ -173,8 +173,7 @@ class LearnerState(NamedTuple):
 class OfflineLearner:
     """One of the three, for a team of n agents with A actions and observations of width d+n.
 
-    `fresh` and `advance` are pure; seeds, and rewards of several beta, are an axis of `jax.vmap` over `advance`, which
-    gives each lane what it would get alone (`lanes`).
+    `fresh` and `advance` are pure; several seeds are an axis of `lanes`, which gives each what it would get alone.
     """
 
     settings: OfflineSettings
@@ -286,14 +285,17 @@ class OfflineLearner:
         return targets.one_step(rewards, dones, following, hp.gamma)
 
 
-def lanes(
-    learner: OfflineLearner, rewards_differ: bool = False
-) -> Callable[..., tuple[LearnerState, Report]]:
-    """`advance` for several runs at once: states with a leading axis; all take the same number of updates.
+def lanes(learner: OfflineLearner) -> Callable[..., tuple[LearnerState, Report]]:
+    """`advance` for several seeds at once: states with a leading axis on every leaf, all of them after as many updates.
 
-    Args:
-        rewards_differ: the lanes' `team_rewards` are `[lanes, E, K, L]`; else all read the same. The observations,
-            actions and dones are shared in both cases.
+    They share the data. The count of updates is one number inside, so that what happens every third update happens for
+    all of them or for none: mapped, a branch computes both of its sides.
     """
-    data = Dataset(None, None, None, 0 if rewards_differ else None)
-    return jax.vmap(learner.advance, in_axes=(0, None, data))
+    one = LearnerState(*(None if name == "update" else 0 for name in LearnerState._fields))
+    mapped = jax.vmap(learner.advance, in_axes=(one, None, None), out_axes=(one, 0))
+
+    def advance(states: LearnerState, n: jax.Array, data: Dataset) -> tuple[LearnerState, Report]:
+        after, reports = mapped(states._replace(update=states.update[0]), n, data)
+        return after._replace(update=jnp.broadcast_to(after.update, states.update.shape)), reports
+
+    return advance

@@ -136,7 +136,7 @@ class ExpertTrainer(_Grading):
     def _offer(self, params: Any, value: float, updates: int) -> None:
         self.holder.consider(params, updates)  # which measures the snapshot itself, on more episodes
 
-    def save(self, state: Any, folder: Path) -> dict[str, Any]:
+    def save(self, state: Any, report: Any, folder: Path) -> dict[str, Any]:
         return self._write(folder, {"algorithm": "VDN", "settings": asdict(self.settings)})
 
 
@@ -176,5 +176,5 @@ class CookTrainer(_Grading):
         timestep = done * self.settings.num_envs * self.settings.num_steps
         return {"timestep": timestep, "returns": float(returns), "loss": float(loss)}
 
-    def save(self, state: Any, folder: Path) -> dict[str, Any]:
+    def save(self, state: Any, report: Any, folder: Path) -> dict[str, Any]:
         return self._write(folder, {"algorithm": "IPPO", "settings": asdict(self.settings)})

@@ -44,14 +44,14 @@ class ImitationTrainer:
         state, loss = self.learner.advance(state, n, data)
         key = test_key(state.key, state.epoch)
         played = evaluation.sampled(self.task, self.learner.network, state.params, self.hp.num_test_envs, key)
-        return state, (loss, evaluation.returns(self.task, played).test_returns)
+        return state, (loss, evaluation.returns(self.task, played))
 
     def next_stop(self, done: int) -> int:
         return due(self.hp.test_interval, self.total, done)
 
     def row(self, done: int, report: Any) -> dict[str, Any]:
         loss, test = report
-        return {"IL_loss": float(loss), "test_return": float(test)}
+        return {"IL_loss": float(loss), "test_return": float(test.test_returns)}
 
     def show(self, row: Mapping[str, Any]) -> str:
         return (
@@ -59,12 +59,10 @@ class ImitationTrainer:
             f"return of sampled play {row['test_return']:.2f}"
         )
 
-    def save(self, state: Any, folder: Path) -> dict[str, Any]:
-        key = test_key(state.key, state.epoch)
-        played = evaluation.sampled(self.task, self.learner.network, state.params, self.hp.num_test_envs, key)
+    def save(self, state: Any, report: Any, folder: Path) -> dict[str, Any]:
         path = folder / "imitation.safetensors"
         kind = "feed_forward_actor" if _feed_forward(self.task) else "recurrent_actor"
-        measured = measured_return(self.task, played)
+        measured = measured_return(report[1])
         trained = {"algorithm": "imitation", "epochs": self.total, "IL_loss": float(state.loss)}
         save_agent(path, self.task, kind, "imitation", state.params, {"sampled": measured}, trained)
         return {"model": path.name, "sha256": storage.file_digest(path)}
@@ -85,7 +83,7 @@ def load_policy(path: Path, task: Task) -> tuple[Any, Any]:
             f"no imitation policy at {path}; python train/offline_imitation_learning.py with the same mix makes it"
         )
     agent = agents.load_for(task, path)
-    if agent.meta.kind == "q":
+    if agent.meta.greedy:
         raise UserError(
             f"{path} holds a Q network, not a policy; train/offline_imitation_learning.py makes one"
         )

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from marlhf import agents, evaluation, rewards, sequences, storage
+from marlhf import evaluation, rewards, sequences
 from marlhf.data.files import Rows
 from marlhf.environments import Task
 from marlhf.offline import learner as offline
@@ -17,9 +17,6 @@ from marlhf.options import OfflineBlock
 from marlhf.settings import pick
 from marlhf.stages.judging import Judged
 from marlhf.stages.tasks import due, measured_return, save_agent, test_key
-
-#: the kind of the files that no single Q network can stand for (MABCQ's two, one per agent), see `storage`
-TEAM = "team of Q networks"
 
 
 class OfflineData(NamedTuple):
@@ -62,6 +59,15 @@ class OfflineTrainer:
         key = test_key(state.key, state.update)
         return state, (report, self.test(state.params, key, data.judge, data.standard, data.beta))
 
+    def lanes(self, states, n, data):
+        one, test = offline.lanes(self.learner), None
+        states, reports = one(states, n, data.dataset)
+        if self.hp.verbose:
+            keys = jax.vmap(test_key)(states.key, states.update)
+            judged = (data.judge, data.standard, data.beta)
+            test = jax.vmap(lambda params, key: self.test(params, key, *judged))(states.params, keys)
+        return states, (reports, test)
+
     # DEVIATION(Q7): a test every TEST_INTERVAL updates; in the original its quotient was 0, a test after every update
     def next_stop(self, done: int) -> int:
         return due(self.hp.test_interval, self.total, done)
@@ -70,7 +76,7 @@ class OfflineTrainer:
         learned, tested = report
         found = {
             "loss": float(learned.loss),
-            "training_returns": float(learned.value),
+            "q_tot": float(learned.value),
             "grad_norm": float(learned.grad_norm),
         }
         if tested is not None:
@@ -82,22 +88,13 @@ class OfflineTrainer:
         tested = f", test return {row['test_returns']:.2f}" if "test_returns" in row else ""
         return f"{self.learner.settings.algorithm} update {row['update']}/{self.total}: loss {row['loss']:.2f}{tested}"
 
-    def save(self, state: Any, folder: Path) -> dict[str, Any]:
+    def save(self, state: Any, report: Any, folder: Path) -> dict[str, Any]:
         if not self.hp.verbose:
             return {}
-        key = test_key(state.key, state.update)
-        played = evaluation.greedy(self.task, self.learner.team, state.params, self.hp.num_test_episodes, key)
-        measured = measured_return(self.task, played)
+        measured = measured_return(report[1].returns)
         value = round(measured.mean, 2)
         path = folder / "agents" / f"vdn_model_{value}.safetensors"
-        header = {
-            "task": agents.folder_name(self.task),
-            "algorithm": self.learner.settings.algorithm,
-            "test_return": measured.mean,
-        }
-        if self.learner.settings.algorithm == "mabcq" or not self.hp.parameters_sharing:
-            storage.save_model(path, TEAM, state.params, header)
-        else:
-            returns = {"greedy": measured}
-            save_agent(path, self.task, "q", "offline", state.params, returns, header)
+        algorithm, own = self.learner.settings.algorithm, not self.hp.parameters_sharing
+        kind, trained = ("twin_q" if algorithm == "mabcq" else "q"), {"algorithm": algorithm}
+        save_agent(path, self.task, kind, "offline", state.params, {"greedy": measured}, trained, own)
         return {"agent": f"agents/{path.name}", "test_return": measured.mean}

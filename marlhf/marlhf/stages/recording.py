@@ -17,6 +17,9 @@ from marlhf.data.files import RowsFile, file_hash
 from marlhf.data.mixes import Mix, folder_names, task_folder, unilateral_columns
 from marlhf.environments import Task
 
+#: forms of the networks of player and deviator -> what plays them
+Collectors = dict[tuple[Any, Any], Collector]
+
 
 @dataclass(frozen=True)
 class Recording:
@@ -57,24 +60,26 @@ class Recording:
         files = (self.player, self.deviator)
         return [file if file in (None, UNIFORM) else agents.load_for(self.task, Path(file)) for file in files]
 
-    def collector(self, like: Collector | None = None) -> Collector:
+    def collector(self, others: Collectors | None = None) -> Collector:
         """What plays the files.
 
-        Args: `like` played others: if its networks are of the same form, it is given new parameters and not compiled anew.
+        Args: `others` played before: one whose networks are of the same form is given new parameters and not compiled
+            anew, else the new one is put among them.
         Raises: UserError when an agent's file is absent or not of this task.
         """
-        players = self._players()
-        if like is not None and list(map(_form, players)) == list(map(_form, (like.player, like.deviator))):
-            like.player, like.deviator = players
-            return like
-        return Collector(
-            self.task,
-            *players,
-            epsilon=self.epsilon,
-            n_envs=self.num_envs,
-            n_steps=self.num_steps,
-            zero_first_observations=self.zero_first_observations,
-        )
+        players, others = self._players(), {} if others is None else others
+        form = tuple(map(_form, players))
+        if form not in others:
+            others[form] = Collector(
+                self.task,
+                *players,
+                epsilon=self.epsilon,
+                n_envs=self.num_envs,
+                n_steps=self.num_steps,
+                zero_first_observations=self.zero_first_observations,
+            )
+        others[form].player, others[form].deviator = players
+        return others[form]
 
     def is_there(self, path: Path) -> bool:
         """Whether a file is whole and was made like this."""
@@ -145,22 +150,42 @@ def columns(task: Task, mix: Mix) -> list[tuple[str, str | None, int]]:
 
 
 def record_mix(
-    task: Task, mix: Mix, folder: Path, *, agents_dir: Path | None, who: str, settings: Mapping[str, Any]
+    task: Task,
+    mix: Mix,
+    folder: Path,
+    *,
+    agents_dir: Path | None,
+    who: str,
+    settings: Mapping[str, Any],
+    told: Callable[[float], None] = lambda share: None,
+    collectors: Collectors | None = None,
 ) -> None:
     """Every file of a mix below `folder`, as `data.mixes.load_mix` looks for them.
 
-    Args: `who` deviates, see `data.collect.deviating_agent`; `settings` the other fields of `Recording`.
+    Args:
+        who: which agent deviates, see `data.collect.deviating_agent`.
+        settings: the other fields of `Recording`.
+        told: is called with the share of the files that are there.
+        collectors: of other mixes of the same task and settings, see `Recording.collector`.
     """
-    collector = None
+    collectors, there = {} if collectors is None else collectors, 0
     for role, deviator, count in columns(task, mix):
         policy = f"{role}|{deviator}" if deviator else role
         other = None if deviator is None else agent_file(task, deviator, agents_dir)
         recording = Recording(task, policy, agent_file(task, role, agents_dir), other, who, **settings)
         place = task_folder(folder, task) / folder_names(task, role, deviator, who)[0]
         if missing := missing_files(recording, place, count):
-            collector = recording.collector(collector)
-            record(recording, collector, place, count)
+            collector, before = recording.collector(collectors), there
+            record(
+                recording,
+                collector,
+                place,
+                count,
+                lambda index, _, before=before: told((before + index + 1) / mix.files),
+            )
             print(f"collected {len(missing)} files of {policy}", flush=True)
+        there += count
+        told(there / mix.files)
 
 
 def agents_digest(folder: Path, labels: Sequence[str]) -> dict[str, str]:

@@ -32,7 +32,8 @@ class RewardTrainer:
         rows: Rows,
         comparisons: Comparisons | None = None,
     ):
-        self.task, self.total = task, hp.reward_model_epochs
+        settings = pick(RewardTrainingSettings, hp)
+        self.task, self.total = task, 1 if settings.debug else hp.reward_model_epochs
         state = task.obs_size if own_state(task) else task.state_size
         self.architecture = reward_model.Architecture(
             hp.reward_model_type, hp.ff_layer_dim, task.n_actions, task.obs_size, state
@@ -46,7 +47,7 @@ class RewardTrainer:
             own_state=own_state(task),
             with_state=self.architecture.recurrent,
         )
-        self.training = RewardTraining(pick(RewardTrainingSettings, hp), self.architecture)
+        self.training = RewardTraining(settings, self.architecture)
         self.data = make_data(trajectories, comparisons)
         self.training.plan(self.data)
 
@@ -77,7 +78,7 @@ class RewardTrainer:
             f"(preferences alone {row['test value loss']:.4f})"
         )
 
-    def save(self, state: Any, folder: Path) -> dict[str, Any]:
+    def save(self, state: Any, report: Any, folder: Path) -> dict[str, Any]:
         made_by = {
             "task": agents.folder_name(self.task),
             "epoch": int(state.best_epoch),

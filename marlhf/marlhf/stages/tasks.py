@@ -9,10 +9,11 @@ from typing import Any
 
 import jax
 import numpy as np
+from flax import traverse_util
 
 from marlhf import agents
 from marlhf.environments import Task, make_task
-from marlhf.evaluation import Play
+from marlhf.evaluation import Returns
 from marlhf.settings import Kwargs
 
 #: folded into a run's key for its tests, so that testing leaves the training's own random stream alone
@@ -50,9 +51,9 @@ def own_state(task: Task) -> bool:
     return task.name == "overcooked"
 
 
-def measured_return(task: Task, played: Play) -> agents.Measured:
-    """Mean and standard error of the returns of some episodes, per agent (Overcooked: of the team)."""
-    returns = np.asarray(played.team_rewards, np.float64).sum(axis=0) / task.return_divisor
+def measured_return(returns: Returns) -> agents.Measured:
+    """Mean and standard error of the returns of a test's episodes, per agent (Overcooked: of the team)."""
+    returns = np.asarray(returns.each, np.float64)
     error = returns.std() / len(returns) ** 0.5
     return agents.Measured(round(float(returns.mean()), 4), round(float(error), 4), len(returns))
 
@@ -65,9 +66,15 @@ def save_agent(
     params: Any,
     returns: Mapping[str, agents.Measured],
     trained: Mapping[str, Any],
+    own: bool = False,
 ) -> None:
-    """A file that collection and films read as any other agent's; `kind` as in `agents.AgentMeta`."""
-    hidden = params["params"]["Dense_0"]["bias"].shape[0]
+    """A file that collection and films read as any other agent's.
+
+    Args: `kind` as in `agents.AgentMeta`; `own`: every array has a leading axis of agents.
+    """
+    flat = traverse_util.flatten_dict(params, sep="/")
+    hidden = next(leaf.shape[-1] for name, leaf in flat.items() if name.endswith("Dense_0/bias"))
+    separate = next(len(leaf) for leaf in flat.values()) if own else 0
     meta = agents.AgentMeta(
         kind=kind,
         environment=task.name,
@@ -76,10 +83,11 @@ def save_agent(
         role="behaviour",
         n_actions=task.n_actions,
         hidden=hidden,
-        inputs=task.obs_size + (task.n_agents if kind == "q" else 0),
+        inputs=task.obs_size + (task.n_agents if kind in ("q", "twin_q") else 0),
         returns=returns,
         random=None,
         skill=None,
         trained=trained,
+        separate=separate,
     )
     agents.save_agent(path, params, meta)

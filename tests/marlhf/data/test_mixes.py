@@ -10,6 +10,7 @@ from marlhf.data.files import Rows, save_rows
 from marlhf.data.mixes import (
     MIXES,
     Mix,
+    Named,
     folder_names,
     load_mix,
     mix_files,
@@ -123,3 +124,20 @@ def test_names_of_folders(tmp_path):
     assert folder_names(OVERCOOKED, "trivial")[0] == "ippotrivial"
     assert task_folder(tmp_path, SPREAD) == tmp_path / "MPE_simple_spread_v3"
     assert task_folder(tmp_path, SPREAD5) == tmp_path / "MPE_simple_spread_v3" / "na5"
+
+
+def test_folders_can_be_named_one_by_one(data, tmp_path):
+    home = data / SPREAD.id
+    for number, name in enumerate(("one", "two")):
+        write(tmp_path / "elsewhere" / name, 7 + number)
+    one, two = (str(tmp_path / "elsewhere" / name) for name in ("one", "two"))
+    mix = Mix((2, 1, 0, 0, 0), (1, 0, 0))
+    with pytest.raises(UserError, match="holds 1"):
+        mix_files(SPREAD, mix, data, named=Named((one, two, "", "", "")))
+    mix = Mix((1, 1, 0, 0, 0), (1, 0, 0))
+    found = [
+        str(path.parent) for _, path in mix_files(SPREAD, mix, data, named=Named((one, two, "", "", "")))
+    ]
+    assert found == [one, two, str(home / "vdnexpert|rookie1unilateral")]
+    rows = load_mix(SPREAD, mix, data, named=Named(single=(two, "", "")))
+    assert rows.obs[0, 0, :, 0].tolist() == [1, 1, 3, 3, 8, 8]
