@@ -40,6 +40,7 @@ _PACKAGES = (
     "ray",
     "jaxmarl",
     "gymnasium",
+    "axelrod",
 )
 # What these modules do can't change a computed number, so editing them does not make a finished run stale.
 _NEUTRAL = frozenset(

@@ -17,6 +17,8 @@ PAPERS = {
     "stackelberg": "stackerlberg",  # the paper's own spelling
     "marlhf": "marlhf",
 }
+#: who imports none of the others
+APART = {**PAPERS, "tournament": "tournament"}
 COMMON_MAY_IMPORT = {"numpy", "matplotlib", "common", *sys.stdlib_module_names}
 #: what a function of common imports where it is installed
 OPTIONAL = {"tracking.py": {"wandb"}}
@@ -78,8 +80,9 @@ def test_a_module(path):
     text = path.read_text("utf-8")
     tree, home = ast.parse(text), _relative(path).parts[0]
     names = set(imported(tree))
-    if home in PAPERS:
-        assert not names & set(PAPERS.values()) - {PAPERS[home]}, "papers do not import each other"
+    if home in APART:
+        others = set(APART.values()) - {APART[home]}
+        assert not names & others, "papers do not import each other, nor the tournament, nor it them"
     if home == "common":
         may = COMMON_MAY_IMPORT | OPTIONAL.get(path.name, set())
         assert names <= may, "common imports NumPy, Matplotlib and the standard library only"
@@ -137,14 +140,14 @@ def test_no_file_is_over_a_mebibyte():
 
 
 def test_every_paper_has_a_readme_and_a_started_one_its_rooms():
-    for paper in PAPERS:
+    for paper in APART:
         assert (ROOT / paper / "README.md").is_file()
         if (ROOT / paper / "pyproject.toml").is_file():
             for name in (
                 "requirements.lock",
                 "requirements-cuda.lock",
                 "figures",
-                "benchmarks",
+                *(["benchmarks"] if paper in PAPERS else []),
             ):
                 assert (ROOT / paper / name).exists(), f"{paper} lacks {name}"
             assert len(list((ROOT / paper).glob("*/programs.py"))) == 1, f"{paper} needs one programs.py"

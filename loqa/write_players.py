@@ -1,0 +1,161 @@
+"""LOQA's players for the tournament: trains what is not there yet, then writes a file for each.
+
+    python write_players.py                writes ../tournament/players/loqa-*.json
+
+A player file says what the player sees and what it answers; tournament/README.md describes it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from common import checkpoints
+from common.cli import StrictParser, run_main
+from common.runs import RunFolder, RunSpec, source_digest
+from loqa.programs import PROGRAMS
+
+HOME = Path(__file__).resolve().parent
+SCRIPT = "ipd.py"
+FORMAT = "opponent-shaping-player/1"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A command and the players that come of it.
+
+    Attributes:
+        group: name of the recipe, first part of the players' names.
+        args: of the command; seeds: one run and one player each.
+    """
+
+    group: str
+    label: str
+    about: str
+    args: str
+    seeds: tuple[int, ...]
+
+
+_RELEASED = (
+    "hp=logits hp.eval_every=100 hp.batch_size=512 hp.game_length=50 hp.qvalue.mode=mean hp.qvalue.train.lr_loss_qvalue=1e-2"
+    " hp.actor.train.lr_loss_actor=1e-3 hp.actor.train.entropy_beta=0.0 hp.agent_replay_buffer.mode=disabled"
+    " hp.epsilon_greedy=0.2 hp.qvalue.replay_buffer.mode=disabled"
+)
+RECIPES = (
+    Recipe(
+        "loqa-repaired",
+        "LOQA repaired",
+        "LOQA with Monte-Carlo targets (README, why it defects), the table of its policy",
+        f"{_RELEASED} hp.qvalue.target=monte-carlo hp.qvalue.loss=squared hp.actor.train.stop_grad_advantage=true"
+        " hp.actor.train.freeze=500 hp.rng_mode=fresh",
+        seeds=(42, 43),
+    ),
+    Recipe(
+        "loqa-released",
+        "LOQA released",
+        "LOQA by the released command at batch 512, which learns to defect, the table of its policy",
+        _RELEASED,
+        seeds=(42, 43),
+    ),
+)
+
+
+def trained(recipe: Recipe, seed: int, root: Path) -> RunFolder:
+    """The finished run of a recipe; trains it where it is missing."""
+    words = [*shlex.split(recipe.args), "--seed", str(seed)]
+    source = source_digest(HOME / SCRIPT, [HOME, HOME.parent])
+    folder = root / RunSpec(SCRIPT, PROGRAMS[SCRIPT](words).identity(), source).address
+    if not RunFolder.read(folder).finished:
+        command = [sys.executable, SCRIPT, *words, "--run_root", str(root), "--device", "cpu"]
+        subprocess.run(command, cwd=HOME, check=True)
+    return RunFolder.read(folder)
+
+
+def player(recipe: Recipe, seed: int, run: RunFolder) -> dict[str, Any]:
+    """The player of a finished run, as the content of its file."""
+    hp = run.config["hp"]
+    sees, cooperate = table(run)
+    return {
+        "format": FORMAT,
+        "name": f"{recipe.group}-{seed}",
+        "label": f"{recipe.label} {seed}",
+        "paper": "loqa",
+        "group": recipe.group,
+        "about": f"{recipe.about}; seed {seed}, iteration {hp['max_iterations']}",
+        "kind": "memory-one",
+        "sees": sees,
+        "cooperate": cooperate,
+        "made_by": {
+            "commands": [f"python {SCRIPT} {recipe.args} --seed {seed}", "python write_players.py"],
+            "seed": seed,
+            "revision": run.record["provenance"]["revision"],
+            "game": "loqa/ipd",
+            "discount": hp["reward_discount"],
+            "rounds": hp["game_length"],
+        },
+    }
+
+
+def table(run: RunFolder) -> tuple[list[str], list[float]]:
+    """The situations, own move first, and the probability of cooperation of a run's last agent in each.
+
+    Exploration is not part of it: it belongs to training.
+    """
+    from loqa import storage
+    from loqa.ipd.agents import Agent
+    from loqa.ipd.game import STATES
+
+    hp = run.config["hp"]
+    agents, _ = storage.load_agents(run.path / "agents" / f"minimal_state_{hp['max_iterations']}")
+    agent = Agent(
+        hp["actor"]["model"],
+        hp["actor"]["activation"],
+        hp["game_length"],
+        hp["qvalue"]["time_input"] == "scaled",
+    )
+    cooperate = np.exp(np.asarray(agent.log_policy(agents["agent0"]), np.float64)[:, 0])
+    return [state.replace("START", "start") for state in STATES], np.minimum(cooperate, 1.0).tolist()
+
+
+def write(recipes: Sequence[Recipe], root: Path, target: Path) -> list[Path]:
+    """Train the recipes and write their players; returns the files."""
+    files = []
+    for recipe in recipes:
+        for seed in recipe.seeds:
+            content = player(recipe, seed, trained(recipe, seed, root))
+            files.append(target / f"{content['name']}.json")
+            checkpoints.write_atomically(files[-1], json.dumps(content, indent=1).encode() + b"\n")
+            print(f"wrote {files[-1].name}: {content['about']}")
+    return files
+
+
+def parser() -> argparse.ArgumentParser:
+    """The flags."""
+    found = StrictParser(prog="write_players.py", description="Write LOQA's players for the tournament.")
+    found.add_argument(
+        "--run_root", type=Path, default=HOME.parent / "results/loqa/runs", help="folder of the runs"
+    )
+    found.add_argument(
+        "--players", type=Path, default=HOME.parent / "tournament/players", help="folder of the files"
+    )
+    return found
+
+
+def body(argv: Sequence[str] | None = None) -> int:
+    """Train and write every recipe."""
+    options = parser().parse_args(argv)
+    write(RECIPES, options.run_root.resolve(), options.players)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run_main(body, program="write_players.py"))

@@ -1,0 +1,67 @@
+"""The player files that IQ-Flow writes for the tournament say what its own followers do."""
+
+import dataclasses
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from common.runs import RunFolder
+
+ROOT = Path(__file__).resolve().parents[2]
+HOME = ROOT / "iqflow"
+SHIPPED = sorted((ROOT / "tournament/players").glob("iqflow-*.json"))
+
+
+@pytest.fixture(scope="module")
+def program():
+    spec = importlib.util.spec_from_file_location("iqflow_write_players", HOME / "write_players.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # where its dataclasses look for it
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_a_table_is_how_often_the_first_follower_cooperates(program, tmp_path):
+    """Sampled actions of the saved followers in each state of the game, with the environment's own observations."""
+    from iqflow.alg import followers
+    from iqflow.env.matrix_games import MatrixState
+    from iqflow.eval.mechanism import load_agents
+    from iqflow.trainer.building import make_sizes
+    from iqflow.trainer.storage import saved_agents
+
+    small = " --set alg.n_episodes=4 --set alg.period=2 --set alg.n_eval=2 --set qflow.lr_actor=0.01"
+    recipe = dataclasses.replace(program.RECIPES[0], args=program.RECIPES[0].args + small, seeds=(3,))
+    (path,) = program.write([recipe], tmp_path / "runs", tmp_path / "players")
+    player = json.loads(path.read_bytes())
+    (run,) = [RunFolder.read(path.parent) for path in (tmp_path / "runs").glob("*/run.json")]
+    saved = load_agents(saved_agents(run.path / "agents")[-1])
+    sizes, keys = make_sizes(saved.settings, saved.env), jax.random.split(jax.random.PRNGKey(0), 2000)
+    draw = jax.jit(
+        jax.vmap(lambda seen, key: followers.act(sizes, saved.followers, seen, key), in_axes=(None, 0))
+    )
+    numbers = {"CC": 0, "CD": 1, "DC": 2, "DD": 3, "start": 4}
+    for seen, probability in zip(player["sees"], player["cooperate"], strict=True):
+        observations = saved.env.observe(MatrixState(np.uint8(numbers[seen]), np.int32(0)))
+        assert np.mean(np.asarray(draw(observations, keys))[:, 0] == 0) == pytest.approx(
+            probability, abs=0.05
+        )
+    assert np.ptp(player["cooperate"]) > 0.02
+    assert player["made_by"]["game"] == "iqflow/ipd" and player["made_by"]["rounds"] == 5
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_a_shipped_player_is_a_recipe_s(program, path):
+    player = json.loads(path.read_bytes())
+    recipe = next(recipe for recipe in program.RECIPES if recipe.group == player["group"])
+    command = f"python {program.SCRIPT} {recipe.args} --seed {player['made_by']['seed']}"
+    assert player["made_by"]["commands"] == [command, "python write_players.py"]
+    assert player["made_by"]["seed"] in recipe.seeds
+
+
+def test_every_recipe_has_its_players(program):
+    assert len(SHIPPED) == sum(len(recipe.seeds) for recipe in program.RECIPES)

@@ -1,0 +1,1 @@
+"""The papers' trained learners against each other and against the classic strategies."""
