@@ -224,7 +224,15 @@ def test_wrong_flags(words, film, capsys):
 def test_the_films_of_the_readme_are_what_its_commands_draw(film, tmp_path, opponent):
     """As many frames, and the same last one, which shows where both ended and every coin taken."""
     agents_file = ROOT / "loqa" / "agents" / "coin" / "minimal_state_6000"
-    words = ["coin", "--checkpoint", str(agents_file), "--opponent", opponent, "--output", str(tmp_path / "a.gif")]
+    words = [
+        "coin",
+        "--checkpoint",
+        str(agents_file),
+        "--opponent",
+        opponent,
+        "--output",
+        str(tmp_path / "a.gif"),
+    ]
     assert film(words) == 0
     shown = ROOT / "loqa" / "films" / ("coin.gif" if opponent == "self" else "coin-defector.gif")
     with Image.open(tmp_path / "a.gif") as new, Image.open(shown) as old:
