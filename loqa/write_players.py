@@ -7,10 +7,7 @@ A player file says what the player sees and what it answers; tournament/README.m
 
 from __future__ import annotations
 
-import argparse
-import json
 import shlex
-import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,14 +16,13 @@ from typing import Any
 
 import numpy as np
 
-from common import checkpoints
-from common.cli import StrictParser, run_main
-from common.runs import RunFolder, RunSpec, source_digest
+from common import players
+from common.cli import run_main
+from common.runs import RunFolder
 from loqa.programs import PROGRAMS
 
 HOME = Path(__file__).resolve().parent
 SCRIPT = "ipd.py"
-FORMAT = "opponent-shaping-player/1"
 
 
 @dataclass(frozen=True)
@@ -72,12 +68,7 @@ RECIPES = (
 def trained(recipe: Recipe, seed: int, root: Path) -> RunFolder:
     """The finished run of a recipe; trains it where it is missing."""
     words = [*shlex.split(recipe.args), "--seed", str(seed)]
-    source = source_digest(HOME / SCRIPT, [HOME, HOME.parent])
-    folder = root / RunSpec(SCRIPT, PROGRAMS[SCRIPT](words).identity(), source).address
-    if not RunFolder.read(folder).finished:
-        command = [sys.executable, SCRIPT, *words, "--run_root", str(root), "--device", "cpu"]
-        subprocess.run(command, cwd=HOME, check=True)
-    return RunFolder.read(folder)
+    return players.finished_run(HOME, SCRIPT, PROGRAMS[SCRIPT], words, root)
 
 
 def player(recipe: Recipe, seed: int, run: RunFolder) -> dict[str, Any]:
@@ -85,7 +76,7 @@ def player(recipe: Recipe, seed: int, run: RunFolder) -> dict[str, Any]:
     hp = run.config["hp"]
     sees, cooperate = table(run)
     return {
-        "format": FORMAT,
+        "format": players.FORMAT,
         "name": f"{recipe.group}-{seed}",
         "label": f"{recipe.label} {seed}",
         "paper": "loqa",
@@ -128,33 +119,13 @@ def table(run: RunFolder) -> tuple[list[str], list[float]]:
 
 def write(recipes: Sequence[Recipe], root: Path, target: Path) -> list[Path]:
     """Train the recipes and write their players; returns the files."""
-    files = []
-    for recipe in recipes:
-        for seed in recipe.seeds:
-            content = player(recipe, seed, trained(recipe, seed, root))
-            files.append(target / f"{content['name']}.json")
-            checkpoints.write_atomically(files[-1], json.dumps(content, indent=1).encode() + b"\n")
-            print(f"wrote {files[-1].name}: {content['about']}")
-    return files
-
-
-def parser() -> argparse.ArgumentParser:
-    """The flags."""
-    found = StrictParser(prog="write_players.py", description="Write LOQA's players for the tournament.")
-    found.add_argument(
-        "--run_root", type=Path, default=HOME.parent / "results/loqa/runs", help="folder of the runs"
-    )
-    found.add_argument(
-        "--players", type=Path, default=HOME.parent / "tournament/players", help="folder of the files"
-    )
-    return found
+    pairs = [(recipe, seed) for recipe in recipes for seed in recipe.seeds]
+    return players.write((player(*pair, trained(*pair, root)) for pair in pairs), target)
 
 
 def body(argv: Sequence[str] | None = None) -> int:
     """Train and write every recipe."""
-    options = parser().parse_args(argv)
-    write(RECIPES, options.run_root.resolve(), options.players)
-    return 0
+    return players.program(HOME, lambda root, target: write(RECIPES, root, target), argv)
 
 
 if __name__ == "__main__":

@@ -7,11 +7,8 @@ A player file says what the player sees and what it answers; tournament/README.m
 
 from __future__ import annotations
 
-import argparse
 import base64
-import json
 import shlex
-import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,13 +18,14 @@ from typing import Any
 import numpy as np
 
 from common import checkpoints
-from common.cli import StrictParser, run_main
-from common.runs import RunFolder, RunSpec, source_digest
+from common.cli import run_main
+from common.players import FORMAT, finished_run, program
+from common.players import write as write_files
+from common.runs import RunFolder
 from pola.programs import PROGRAMS
 
 HOME = Path(__file__).resolve().parent
 EXACT, SAMPLED = "LOLA_exact.py", "jax_files/POLA_dice_jax.py"
-FORMAT = "opponent-shaping-player/1"
 SEES = ("start", "CC", "CD", "DC", "DD")
 #: steps of the history that a recurrent player's file records with the network's own answers
 CHECK_STEPS = 40
@@ -88,12 +86,7 @@ RECIPES = (
 def trained(recipe: Recipe, seed: int, root: Path) -> RunFolder:
     """The finished run of a recipe; trains it where it is missing."""
     words = [*shlex.split(recipe.args), "--seed", str(seed)]
-    source = source_digest(HOME / recipe.script, [HOME, HOME.parent])
-    folder = root / RunSpec(recipe.script, PROGRAMS[recipe.script](words).identity(), source).address
-    if not RunFolder.read(folder).finished:
-        command = [sys.executable, recipe.script, *words, "--run_root", str(root), "--device", "cpu"]
-        subprocess.run(command, cwd=HOME, check=True)
-    return RunFolder.read(folder)
+    return finished_run(HOME, recipe.script, PROGRAMS[recipe.script], words, root)
 
 
 def players(recipe: Recipe, seed: int, run: RunFolder) -> list[dict[str, Any]]:
@@ -193,33 +186,13 @@ def first_policy(run: RunFolder) -> dict[str, Any]:
 
 def write(recipes: Sequence[Recipe], root: Path, target: Path) -> list[Path]:
     """Train the recipes and write their players; returns the files."""
-    files = []
-    for recipe in recipes:
-        for seed in recipe.seeds:
-            for player in players(recipe, seed, trained(recipe, seed, root)):
-                files.append(target / f"{player['name']}.json")
-                checkpoints.write_atomically(files[-1], json.dumps(player, indent=1).encode() + b"\n")
-                print(f"wrote {files[-1].name}: {player['about']}")
-    return files
-
-
-def parser() -> argparse.ArgumentParser:
-    """The flags."""
-    found = StrictParser(prog="write_players.py", description="Write POLA's players for the tournament.")
-    found.add_argument(
-        "--run_root", type=Path, default=HOME.parent / "results/pola/runs", help="folder of the runs"
-    )
-    found.add_argument(
-        "--players", type=Path, default=HOME.parent / "tournament/players", help="folder of the files"
-    )
-    return found
+    runs = ((recipe, seed, trained(recipe, seed, root)) for recipe in recipes for seed in recipe.seeds)
+    return write_files((player for run in runs for player in players(*run)), target)
 
 
 def body(argv: Sequence[str] | None = None) -> int:
     """Train and write every recipe."""
-    options = parser().parse_args(argv)
-    write(RECIPES, options.run_root.resolve(), options.players)
-    return 0
+    return program(HOME, lambda root, target: write(RECIPES, root, target), argv)
 
 
 if __name__ == "__main__":

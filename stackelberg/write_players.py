@@ -7,24 +7,20 @@ A player file says what the player sees and what it answers; tournament/README.m
 
 from __future__ import annotations
 
-import argparse
-import json
 import shlex
-import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from common import checkpoints
-from common.cli import StrictParser, run_main
-from common.runs import RunFolder, RunSpec, source_digest
+from common import players
+from common.cli import run_main
+from common.runs import RunFolder
 from stackerlberg.launch import SCRIPT
 from stackerlberg.programs import PROGRAMS
 
 HOME = Path(__file__).resolve().parent
-FORMAT = "opponent-shaping-player/1"
 #: the leader's three observations: the other's last action only
 SEES = ("start", "-C", "-D")
 
@@ -65,12 +61,7 @@ RECIPES = (
 def trained(recipe: Recipe, root: Path) -> RunFolder:
     """The finished run of a recipe; trains it where it is missing."""
     words = [*shlex.split(recipe.args), "--seed", str(recipe.seed)]
-    source = source_digest(HOME / SCRIPT, [HOME, HOME.parent])
-    folder = root / RunSpec(SCRIPT, PROGRAMS[SCRIPT](words).identity(), source).address
-    if not RunFolder.read(folder).finished:
-        command = [sys.executable, SCRIPT, *words, "--run_root", str(root), "--device", "cpu"]
-        subprocess.run(command, cwd=HOME, check=True)
-    return RunFolder.read(folder)
+    return players.finished_run(HOME, SCRIPT, PROGRAMS[SCRIPT], words, root)
 
 
 def player(recipe: Recipe, run: RunFolder) -> dict[str, Any]:
@@ -79,7 +70,7 @@ def player(recipe: Recipe, run: RunFolder) -> dict[str, Any]:
     (condition,) = run.config["conditions"].values()
     environment = condition["env_config"]
     return {
-        "format": FORMAT,
+        "format": players.FORMAT,
         "name": recipe.name,
         "label": recipe.label,
         "paper": "stackelberg",
@@ -110,34 +101,12 @@ def table(run: RunFolder) -> list[float]:
 
 def write(recipes: Sequence[Recipe], root: Path, target: Path) -> list[Path]:
     """Train the recipes and write their players; returns the files."""
-    files = []
-    for recipe in recipes:
-        content = player(recipe, trained(recipe, root))
-        files.append(target / f"{content['name']}.json")
-        checkpoints.write_atomically(files[-1], json.dumps(content, indent=1).encode() + b"\n")
-        print(f"wrote {files[-1].name}: {content['about']}")
-    return files
-
-
-def parser() -> argparse.ArgumentParser:
-    """The flags."""
-    found = StrictParser(
-        prog="write_players.py", description="Write the Stackelberg leaders for the tournament."
-    )
-    found.add_argument(
-        "--run_root", type=Path, default=HOME.parent / "results/stackelberg/runs", help="folder of the runs"
-    )
-    found.add_argument(
-        "--players", type=Path, default=HOME.parent / "tournament/players", help="folder of the files"
-    )
-    return found
+    return players.write((player(recipe, trained(recipe, root)) for recipe in recipes), target)
 
 
 def body(argv: Sequence[str] | None = None) -> int:
     """Train and write every recipe."""
-    options = parser().parse_args(argv)
-    write(RECIPES, options.run_root.resolve(), options.players)
-    return 0
+    return players.program(HOME, lambda root, target: write(RECIPES, root, target), argv)
 
 
 if __name__ == "__main__":

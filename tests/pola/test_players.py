@@ -4,6 +4,7 @@ import base64
 import dataclasses
 import importlib.util
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -95,7 +96,7 @@ def test_a_finished_run_is_not_trained_again(program, tmp_path, monkeypatch):
         program.RECIPES[0], args=program.RECIPES[0].args + " --repeats 2 --num_epochs 1"
     )
     first, _ = written(program, recipe, tmp_path)
-    monkeypatch.setattr(program.subprocess, "run", lambda *_, **__: pytest.fail("trained again"))
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("trained again"))
     assert written(program, recipe, tmp_path)[0] == first
 
 
