@@ -1,6 +1,7 @@
 """What every paper's tests share: golden cases (`@pytest.mark.golden("step_*.npz")` gives a test its files as `case`),
-a reader of mirrors to wandb, and the marker `slow`."""
+a reader of mirrors to wandb, compiled programs, and the marker `slow`."""
 
+import os
 import time
 from pathlib import Path
 
@@ -35,6 +36,25 @@ def wandb_records():
             time.sleep(0.1)
 
     return read
+
+
+@pytest.fixture(scope="session")
+def compiled_once(tmp_path_factory):
+    """JAX programs that several tests, the processes that they start and the other workers need are compiled by the
+    first of them. A paper whose tests want that has a fixture of its own that asks for this one."""
+    import jax
+
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    settings = {
+        "jax_compilation_cache_dir": str(folder / "compiled"),
+        "jax_persistent_cache_min_compile_time_secs": 0.0,
+        "jax_persistent_cache_min_entry_size_bytes": -1,
+    }
+    for name, value in settings.items():
+        jax.config.update(name, value)
+        os.environ[name.upper()] = str(value)
 
 
 def pytest_addoption(parser):

@@ -35,17 +35,8 @@ def original_streams():
 
 
 @pytest.fixture(scope="session", autouse=True)
-def compiled_once(tmp_path_factory):
-    """Programs that several tests (and the processes that they start) compile are compiled by the first one."""
-    settings = {
-        "jax_compilation_cache_dir": str(tmp_path_factory.mktemp("compiled")),
-        "jax_persistent_cache_min_compile_time_secs": 0.0,
-        "jax_persistent_cache_min_entry_size_bytes": -1,
-    }
-    for name, value in settings.items():
-        jax.config.update(name, value)
-        os.environ[name.upper()] = str(value)
-    yield
+def compiled_programs(compiled_once):
+    """Programs are compiled once."""
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -25,7 +25,7 @@ COMMON = "--n_agents 2 --init_state_representation 2 --set_seed --actual_update"
 KILLED = {
     "LOLA": "--num_epochs 400 --repeats 3 --lr_policies_inner 1 --lr_policies_outer 1",
     "outer POLA": "--num_epochs 12 --repeats 2 --lr_policies_inner 0.4 --lr_policies_outer 0.05 --outer_exact_prox --outer_beta 5 --ill_condition",
-    "opponent models": "--num_epochs 40 --repeats 2 --lr_policies_outer 1 --opp_model --om_exact --om_using_nn",
+    "opponent models": "--num_epochs 16 --repeats 2 --lr_policies_outer 1 --opp_model --om_exact --om_using_nn",
 }
 
 
