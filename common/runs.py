@@ -7,8 +7,10 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import datetime
 import fcntl
+import functools
 import hashlib
 import importlib.metadata
 import json
@@ -147,6 +149,7 @@ class Checkpoint:
     meta: dict[str, Any]
 
 
+@functools.cache
 def _revision() -> tuple[str | None, bool | None]:
     git = ["git", "-C", str(Path(__file__).resolve().parent)]
     try:
@@ -161,14 +164,17 @@ def _revision() -> tuple[str | None, bool | None]:
     return head, bool(dirty.strip())
 
 
+@functools.cache
+def _installed() -> dict[str, str]:
+    versions = {}
+    for name in _PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[name] = importlib.metadata.version(name)
+    return versions
+
+
 def provenance(device: str) -> dict[str, Any]:
     """Revision, Python, packages and machine, for a run record or a verdict."""
-    packages = {}
-    for name in _PACKAGES:
-        try:
-            packages[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
     revision, dirty = _revision()
     return {
         "revision": revision,
@@ -177,7 +183,7 @@ def provenance(device: str) -> dict[str, Any]:
         "platform": f"{platform.system()} {platform.machine()}",
         "cores": os.cpu_count(),
         "device": device,
-        "packages": packages,
+        "packages": dict(_installed()),
         "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from common.cli import UserError
-from common.matrix_games import GAMES, penalty_game
+from common.matrix_games import GAMES
 
 LEADER, FOLLOWER = "agent_0", "agent_1"
 
@@ -138,12 +138,6 @@ def named_game(name: str) -> Game:
         hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(sorted(games))}"
         raise UserError(f"unknown matrix_name {name!r}; {hint}")
     return games[name]
-
-
-def out_of_equilibrium_game(x: float, miss: float) -> Game:
-    """The coordination game of the reward-out-of-equilibrium figure: (x, .001) and (1, 2), else (miss, 0)."""
-    game = penalty_game(x, miss)
-    return Game(game.name.removeprefix("stackelberg/"), game.payoffs)
 
 
 def resolve_game(

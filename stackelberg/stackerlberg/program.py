@@ -1,8 +1,8 @@
 """What the script does around an engine: run folders, resume, logs, the success test.
 
-An engine is a module with ``train(launch, folders, shown, root)``: it logs rows into each seed's `RunFolder`, saves
-what it needs to go on, and finishes the folders. Its rows have ``phase``, ``iteration``, ``condition`` and the metrics
-of spec 6.
+An engine is a module with ``choose_device(device)`` and ``train(launch, folders, shown, root)``: it logs rows into each
+seed's `RunFolder`, saves what it needs to go on, and finishes the folders. Its rows have ``phase``, ``iteration``,
+``condition`` and the metrics of spec 6.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ import importlib.util
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from common import tracking
@@ -39,28 +40,28 @@ def run_root(launch: Launch) -> Path:
     return Path(launch.run_root) if launch.run_root else repository() / "results" / "stackelberg" / "runs"
 
 
-def _engine(launch: Launch) -> tuple[Callable, str]:
-    """The engine's `train` and what its source adds to a run's address.
+def _engine(launch: Launch) -> tuple[ModuleType, str]:
+    """The engine, a module with `choose_device` and `train`, and what its source adds to a run's address.
 
     The RLlib engine is found by name, so that its code is no part of the batched runs' addresses.
     """
     home = repository() / "stackelberg"
     if launch.engine == "batched":
-        from .batched.engine import train
+        from .batched import engine
 
-        return train, ""
+        return engine, ""
     found = importlib.util.find_spec("stackerlberg.rllib.engine")
     if found is None:
         raise UserError("--engine rllib is not installed here; --engine batched is")
     module = importlib.import_module("stackerlberg.rllib.engine")
-    return module.train, source_digest(Path(found.origin), [home, repository()])
+    return module, source_digest(Path(found.origin), [home, repository()])
 
 
-def _open(launch: Launch, digest: str) -> dict[int, RunFolder]:
+def _open(launch: Launch, digest: str, device: str) -> dict[int, RunFolder]:
     root, folders = run_root(launch), {}
     for seed in launch.seeds:
         spec = RunSpec(SCRIPT, launch.identity(seed), digest)
-        run = RunFolder.open(root, spec, [SCRIPT, *sys.argv[1:]], launch.device)
+        run = RunFolder.open(root, spec, [SCRIPT, *sys.argv[1:]], device)
         if run.finished:
             print(f"seed {seed}: finished before, see {run.path}")
         else:
@@ -101,12 +102,13 @@ def _log(mirror: Any, row: Mapping[str, Any]) -> None:
 def train(launch: Launch) -> dict[int, RunFolder]:
     """The launch's run folders, finished."""
     engine, extra = _engine(launch)
+    device = engine.choose_device(launch.device)
     home = repository() / "stackelberg"
     digest = source_digest(home / SCRIPT, [home, repository()]) + extra
     mode = tracking.chosen_mode("online" if os.environ.get("WANDB_API_KEY") else "disabled")
     if launch.experiment.reconstruction:
         print(f"{launch.experiment.name}: a reconstruction ({launch.experiment.reconstruction})")
-    folders = _open(launch, digest)
+    folders = _open(launch, digest, device)
     if folders:
         bar = Progress(f"{launch.experiment.name} ({launch.engine})", 1.0)
 
@@ -125,7 +127,7 @@ def train(launch: Launch) -> dict[int, RunFolder]:
             for each in folders.values():
                 mirror = tracking.mirrored(each, mode, _log, project=launch.project, group=launch.group)
                 mirrors.enter_context(mirror)
-            engine(launch, folders, shown, run_root(launch))
+            engine.train(launch, folders, shown, run_root(launch))
         bar.close()
     root = run_root(launch)
     return {

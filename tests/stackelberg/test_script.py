@@ -2,9 +2,12 @@
 item 21); the README's eight are run by `test_readme_commands`."""
 
 import json
+import os
 
+import jax
 import pytest
 
+from common.cli import UserError
 from common.runs import RunFolder
 from stackerlberg.experiments import catalogue
 from stackerlberg.train import run_experiment
@@ -49,6 +52,19 @@ def test_a_further_experiment_runs(name, tmp_path, capsys):
     (folder,) = [RunFolder.read(path) for path in tmp_path.iterdir() if (path / "run.json").exists()]
     assert folder.finished and folder.metrics()
     assert "Finished training." in capsys.readouterr().out
+
+
+def test_the_device_is_settled_before_anything_runs(tmp_path, monkeypatch):
+    words = [*tiny("bots_pg_tabularq"), "--run_root", str(tmp_path)]
+    with pytest.raises(UserError, match="--device cuda can't be used"):
+        run_experiment.body([*words, "--device", "cuda"])
+    jax.config.update("jax_platforms", "cpu")
+    assert not list(tmp_path.iterdir())
+    monkeypatch.delenv("NPROC")
+    assert run_experiment.body([*words, "--device", "auto"]) == 0
+    assert os.environ["NPROC"] == "1"  # one XLA thread
+    (folder,) = [RunFolder.read(path) for path in tmp_path.iterdir() if (path / "run.json").exists()]
+    assert folder.record["device"] == "cpu"
 
 
 def test_without_tune_every_result_is_printed(tmp_path, capsys):

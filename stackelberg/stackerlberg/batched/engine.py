@@ -66,11 +66,14 @@ def choose_device(device: str) -> str:
         jax.config.update("jax_platforms", device)
     jax.config.update("jax_default_matmul_precision", "highest")
     try:
-        return jax.default_backend()
+        found = jax.default_backend()
     except (RuntimeError, AssertionError):
+        found = None
+    if found is None or (device == "cuda" and found == "cpu"):  # JAX keeps the platform of an earlier run
         raise UserError(
             f"--device {device} can't be used: JAX finds no such device; --device cpu always works"
-        ) from None
+        )
+    return found
 
 
 def leader_iterations(condition: Condition, spec: Spec, max_env_steps: int | None) -> int:

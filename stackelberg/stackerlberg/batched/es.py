@@ -27,9 +27,11 @@ class State(NamedTuple):
 
 def centred_ranks(returns: Array) -> Array:
     """Ranks along the first axis, scaled to [-.5, .5]: [M, N] -> [M, N]; equal returns keep their order."""
-    order = jnp.argsort(returns, axis=0, stable=True)
-    ranks = jnp.argsort(order, axis=0, stable=True)
-    return ranks / (returns.shape[0] - 1) - 0.5
+    count, lanes = returns.shape
+    order = jnp.argsort(returns.T, axis=1, stable=True)  # [N, M]: sorted along neighbouring memory
+    places = jnp.broadcast_to(jnp.arange(count), order.shape)
+    ranks = jnp.zeros_like(order).at[jnp.arange(lanes)[:, None], order].set(places, unique_indices=True).T
+    return ranks / (count - 1) - 0.5
 
 
 def adam_step(
