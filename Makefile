@@ -21,6 +21,8 @@ PYTEST_ARGS ?=
 BUILD_IMAGE ?= docker build
 IMAGE_ARGS ?=
 export DEVICE PYTHON TORCH_BACKEND
+# Images and CI machines often forbid Python to keep compiled modules; then every program starts seconds later.
+export PYTHONDONTWRITEBYTECODE :=
 
 suffix := $(if $(filter cuda,$(DEVICE)),-cuda)
 python_of = .venv/$(1)$(suffix)/bin/python
