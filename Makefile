@@ -55,7 +55,9 @@ help: ## this list
 	  "publish-PAPER-FIGURE" "copy a finished figure to published/" \
 	  "players-PAPER" "train its players for the tournament anew and write them ($(PLAYERS))" \
 	  "film-loqa-coin CHECKPOINT=FILE" "an episode of trained agents as a GIF (OPPONENT, SEED, STEPS, FPS, OUTPUT)" \
+	  "film-pola-coin CHECKPOINT=FILE" "the same of POLA's agents" \
 	  "film-iqflow-cleanup CHECKPOINT=FILE" "the same with the incentives paid (AGENTS, SEED, STEPS, FPS, OUTPUT)" \
+	  "film-iqflow-escape-room CHECKPOINT=FILE" "the same, some episodes one after the other" \
 	  "film-marlhf-TASK CHECKPOINT=LABEL" "an episode of spread, reference, tag or overcooked (or CHECKPOINT=FILE; SEED, STEPS, FPS, OUTPUT)" \
 	  "agents-marlhf-TASK" "train its agents of graded skill anew (spread, spread_na4 to spread_na7, reference, tag, overcooked)" \
 	  "clean-PAPER" "remove its results and environment"
@@ -119,7 +121,7 @@ $(addprefix players-,$(PLAYERS)): players-%: env-%
 # --- every film ------------------------------------------------------------------------------------------------
 
 # $(1) is a paper and the game of its film.py, such as loqa-coin.
-FILMS := loqa-coin iqflow-cleanup marlhf-spread marlhf-reference marlhf-tag marlhf-overcooked
+FILMS := pola-coin loqa-coin iqflow-cleanup iqflow-escape-room marlhf-spread marlhf-reference marlhf-tag marlhf-overcooked
 CHECKPOINT ?=
 OPPONENT ?=
 AGENTS ?=

@@ -10,7 +10,7 @@ from PIL import Image
 
 from iqflow.config.loading import read_tree, resolve
 from iqflow.env.cleanup.drawing import COLOURS
-from iqflow.film import drawing
+from iqflow.film import drawing, gif
 from iqflow.film.drawing import BAR, LINE, TOP
 from iqflow.film.episode import Episode
 from iqflow.trainer import storage
@@ -82,9 +82,10 @@ def test_incentives_are_bars_as_long_as_what_was_paid():
 
 
 def test_the_gif_has_every_frame_and_is_the_same_again(tmp_path):
-    size = drawing.save(HAND, tmp_path / "new" / "film.gif", fps=4)
+    frames = drawing.frames(HAND)
+    size = gif.save(frames, tmp_path / "new" / "film.gif", fps=4)
     content = (tmp_path / "new" / "film.gif").read_bytes()
-    assert len(content) == size and drawing.gif(HAND, 4) == content
+    assert len(content) == size and gif.encode(frames, 4) == content
     with Image.open(tmp_path / "new" / "film.gif") as film:
         assert film.n_frames == 2 and film.info["loop"] == 0
 
@@ -125,7 +126,7 @@ def test_the_film_of_the_readme_is_what_its_command_draws(tmp_path, script):
 @pytest.mark.parametrize(("words", "named"), [
     (["--agents", "A2,A9"], "no agent 'A9'"),
     (["--agents", "follower,A2"], "needs --checkpoint"),
-    (["--map", "moon"], "no map 'moon'"),
+    (["--map", "moon"], "unknown map 'moon'"),
     (["--steps", "0"], "--steps 0"),
     (["--fps", "nan"], "--fps nan"),
     (["--seed", "-1"], "--seed -1"),
@@ -144,7 +145,7 @@ def test_bad_input_is_one_line_and_exit_code_2(tmp_path, script, capsys, words, 
 
 
 @pytest.mark.parametrize(("config", "alg", "exp", "named"), [
-    ("config_img_qflow", "qflow", "ipd", "trained in ipd; a film shows Cleanup"),
+    ("config_img_qflow", "qflow", "ipd", "trained in ipd; a film of cleanup needs agents of --exp ssd"),
     ("config_ssd_pg", "pg", "ssd", "has no mechanism"),
 ])  # fmt: skip
 def test_other_agents_are_refused(tmp_path, script, capsys, config, alg, exp, named):

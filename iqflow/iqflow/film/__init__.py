@@ -1,1 +1,1 @@
-"""Films of single episodes of Cleanup: playing one, and drawing it with the incentives that were paid."""
+"""Films of single episodes of Cleanup and of episodes of Escape Room, with the incentives that were paid."""

@@ -1,4 +1,4 @@
-"""An episode of Cleanup as pictures and as a GIF. NumPy and Pillow only.
+"""An episode of Cleanup as pictures. NumPy and Pillow only.
 
 The board has the colours that the agents see; every agent carries its number. Above the board each agent has a line: what
 it has earned and cleaned so far, and what the mechanism paid it, in this step (bar and number) and in total.
@@ -6,13 +6,8 @@ it has earned and cleaned so far, and what the mechanism paid it, in this step (
 
 from __future__ import annotations
 
-import io
-from pathlib import Path
-
-import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from common.checkpoints import write_atomically
 from iqflow.env.cleanup.drawing import COLOURS
 from iqflow.env.frames import agent_colour
 from iqflow.film.episode import Episode
@@ -20,7 +15,6 @@ from iqflow.film.episode import Episode
 INK, SOFT, PAPER, TRACK, GOLD = "#222222", "#777777", "white", "#e4e4e4", "#c98a14"
 WIDTH, MARGIN, LINE, TOP = 420, 12, 22, 52
 BAR = (256, 100)  # left edge and length of an incentive's bar
-HOLD = 2.0  # seconds that the last frame stays
 
 
 def cell_size(episode: Episode) -> int:
@@ -92,24 +86,6 @@ def frame(episode: Episode, step: int) -> Image.Image:
     return image
 
 
-def gif(episode: Episode, fps: float) -> bytes:
-    """The whole episode, T + 1 frames, as a GIF that repeats; the same episode gives the same bytes."""
-    frames = [frame(episode, step) for step in range(episode.steps + 1)]
-    some = frames[:: max(1, len(frames) // 8)]
-    sheet = Image.fromarray(np.concatenate([np.asarray(one) for one in some]))
-    palette = sheet.quantize(64)  # one for all frames keeps what does not change out of the file
-    pictures = [one.quantize(palette=palette, dither=Image.Dither.NONE) for one in frames]
-    durations = [max(20, round(1000 / fps))] * len(pictures)  # viewers slow frames below 20 ms down
-    durations[-1] += round(1000 * HOLD)
-    buffer = io.BytesIO()
-    pictures[0].save(
-        buffer, "GIF", save_all=True, append_images=pictures[1:], duration=durations, loop=0, disposal=1
-    )
-    return buffer.getvalue()
-
-
-def save(episode: Episode, path: Path, fps: float) -> int:
-    """Write the film; returns its size in bytes."""
-    content = gif(episode, fps)
-    write_atomically(path, content)
-    return len(content)
+def frames(episode: Episode) -> list[Image.Image]:
+    """The whole episode, T + 1 pictures."""
+    return [frame(episode, step) for step in range(episode.steps + 1)]

@@ -55,9 +55,16 @@ def trained(path: Path) -> SavedMechanism:
     Raises:
         UserError: the file is absent, damaged, or of another game.
     """
+    return trained_in(path, Cleanup, "cleanup", "ssd")
+
+
+def trained_in(path: Path, game: type, name: str, experiment: str) -> SavedMechanism:
+    """As `trained`, of a film's game: the class of its environment, its name, and the runs' ``--exp``."""
     found = load(path)
-    if not isinstance(found.env, Cleanup):
-        raise UserError(f"{path} was trained in {found.settings.exp}; a film shows Cleanup (--exp ssd)")
+    if not isinstance(found.env, game):
+        raise UserError(
+            f"{path} was trained in {found.settings.exp}; a film of {name} needs agents of --exp {experiment}"
+        )
     return found
 
 
