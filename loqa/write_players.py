@@ -46,13 +46,16 @@ _RELEASED = (
     " hp.actor.train.lr_loss_actor=1e-3 hp.actor.train.entropy_beta=0.0 hp.agent_replay_buffer.mode=disabled"
     " hp.epsilon_greedy=0.2 hp.qvalue.replay_buffer.mode=disabled"
 )
+_REPAIRED = (
+    f"{_RELEASED} hp.qvalue.target=monte-carlo hp.qvalue.loss=squared hp.actor.train.stop_grad_advantage=true"
+    " hp.actor.train.freeze=500 hp.rng_mode=fresh"
+)
 RECIPES = (
     Recipe(
         "loqa-repaired",
         "LOQA repaired",
         "LOQA with Monte-Carlo targets (README, why it defects), the table of its policy",
-        f"{_RELEASED} hp.qvalue.target=monte-carlo hp.qvalue.loss=squared hp.actor.train.stop_grad_advantage=true"
-        " hp.actor.train.freeze=500 hp.rng_mode=fresh",
+        _REPAIRED,
         seeds=(42, 43),
     ),
     Recipe(
@@ -60,6 +63,13 @@ RECIPES = (
         "LOQA released",
         "LOQA by the released command at batch 512, which learns to defect, the table of its policy",
         _RELEASED,
+        seeds=(42, 43),
+    ),
+    Recipe(
+        "loqa-mlp",
+        "LOQA MLP",
+        "the repaired recipe with a small network over the last round, the table of its policy",
+        _REPAIRED.replace("hp=logits", "hp=mlp"),
         seeds=(42, 43),
     ),
 )

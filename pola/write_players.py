@@ -50,14 +50,14 @@ class Recipe:
     runs: int = 1
 
 
-_TABULAR = "--n_agents 2 --init_state_representation 2 --set_seed --actual_update --repeats 20 --base_cf_no_scale 1.33"
+_EXACT_GAME = "--n_agents 2 --init_state_representation 2 --set_seed --actual_update --repeats 20 --base_cf_no_scale 1.33"
 RECIPES = (
     Recipe(
         "pola-tabular",
         "POLA exact",
         "outer POLA with tables in the exact game, Figure 3's command at contribution factor 1.33",
         EXACT,
-        f"{_TABULAR} --print_every 1 --num_epochs 2 --lr_policies_inner 5 --lr_policies_outer 0.3 --outer_exact_prox --outer_beta 0.1",
+        f"{_EXACT_GAME} --print_every 1 --num_epochs 2 --lr_policies_inner 5 --lr_policies_outer 0.3 --outer_exact_prox --outer_beta 0.1",
         seeds=(1,),
         runs=2,
     ),
@@ -66,7 +66,7 @@ RECIPES = (
         "LOLA exact",
         "LOLA with tables in the exact game, Figure 3's command at contribution factor 1.33",
         EXACT,
-        f"{_TABULAR} --print_every 10 --num_epochs 30 --lr_policies_inner 3 --lr_policies_outer 25",
+        f"{_EXACT_GAME} --print_every 10 --num_epochs 30 --lr_policies_inner 3 --lr_policies_outer 25",
         seeds=(1,),
         runs=2,
     ),
@@ -79,6 +79,16 @@ RECIPES = (
         " --n_update 50 --inner_steps 2 --outer_steps 30 --lr_in 0.02 --batch_size 256 --print_every 10 --inner_beta 10"
         " --outer_beta 100 --checkpoint_every 5 --contrib_factor 1.6",
         seeds=(1, 2),
+    ),
+    Recipe(
+        "pola-net",
+        "POLA exact, net",
+        "outer POLA with nets in the exact game, Figure 3's command at contribution factor 1.33, the table of its policy",
+        EXACT,
+        f"{_EXACT_GAME} --using_nn --print_every 1 --num_epochs 2 --lr_policies_inner 0.25 --lr_policies_outer 0.02 --outer_exact_prox"
+        " --outer_beta 0.13",
+        seeds=(1,),
+        runs=2,
     ),
 )
 

@@ -12,6 +12,8 @@ EXACT, RECIPROCATORS = ("pola-tabular", "lola-tabular"), ("pola-tabular", "lola-
 EXPLOITERS = ("defector", "zdextort2", "loqa-released")
 #: groups whose share has a line of its own; the others are thin
 SHOWN = 6
+#: of the numbers in the table, in points; how many digits there are decides how many bytes the picture has
+CELL_FONT = 6.5
 
 
 def tabulate(runs):
@@ -52,7 +54,7 @@ def final_shares(rows, game=MAIN):
 
 
 def draw(rows):
-    figure = Figure(figsize=(14.0, 13.6), layout="constrained")
+    figure = Figure(figsize=(13.2, 13.0), layout="constrained")
     grid = figure.add_gridspec(2, 2, width_ratios=(2.6, 1), height_ratios=(2.3, 1))
     table, exploited, growth, games = (figure.add_subplot(cell) for cell in grid)
     people = entrants(rows)
@@ -70,6 +72,8 @@ def draw_table(ax, rows, people):
     game = next(iter(people.values()))
     limits = game["sucker"], game["temptation"]
     plotting.heatmap(ax, matrix, labels, labels, "row player's payoff per round", limits=limits)
+    for value in ax.texts:
+        value.set(fontsize=CELL_FONT, text=value.get_text().removesuffix(".00"))
     ax.tick_params(axis="x", labelrotation=60)
     papers = [person["paper"] for person in people.values()]
     for number in range(1, len(names)):

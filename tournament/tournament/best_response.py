@@ -49,23 +49,6 @@ def best_of(values: np.ndarray) -> int:
     return int(np.where(best, values[:, 1], -np.inf).argmax())
 
 
-def value_iteration(
-    player: np.ndarray, payoffs: Payoffs, discount: float, tolerance: float = 1e-13
-) -> np.ndarray:
-    """Bellman's equation of the responder, iterated: its payoff per round from each situation, ``[5]`` in its own order.
-
-    `best_response` finds the same value by enumeration; this is the second way to it.
-    """
-    cooperates = np.asarray(player, float)[[0, 2, 1, 3, 4]]  # in the responder's situations
-    rewards, value = payoffs.table.reshape(2, 2), np.zeros(5)
-    while True:
-        worth = (1 - discount) * rewards + discount * value[:4].reshape(2, 2)  # [own action, other's action]
-        new = (worth[:, 0, None] * cooperates + worth[:, 1, None] * (1 - cooperates)).max(axis=0)
-        if np.abs(new - value).max() < tolerance:
-            return new
-        value = new
-
-
 def leader_value(tables: np.ndarray, payoffs: Payoffs, discount: float) -> float:
     """The Stackelberg value over some leaders ``[N, 5]``: the most one gets against the best response to it."""
     return max(best_response(table, payoffs, discount).own for table in tables)

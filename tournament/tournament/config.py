@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from common.cli import StrictParser, UserError
+from common.cli import StrictParser, UserError, add_run_flags
 from tournament.entrants import CLASSICS
 from tournament.game import payoffs_of
 from tournament.player_file import PlayerFile, read_all
@@ -80,8 +80,8 @@ def parser() -> argparse.ArgumentParser:
     )
     found.add_argument("--generations", type=int, default=300, help="of the ecological tournament")
     found.add_argument("--seed", type=int, default=1, help="of the sampled matches")
-    found.add_argument("--run_root", default="", help="folder of the runs; empty: results/tournament/runs")
-    found.add_argument("--device", default="cpu", choices=["cpu"], help="there is nothing here for a GPU")
+    # there is nothing here for a GPU
+    add_run_flags(found, "tournament", device="cpu", devices=("cpu",))
     return found
 
 
