@@ -1,7 +1,10 @@
 """What every paper's tests share: golden cases (`@pytest.mark.golden("step_*.npz")` gives a test its files as `case`),
-a reader of mirrors to wandb, compiled programs, and the marker `slow`."""
+a reader of mirrors to wandb, compiled programs, a process that is killed, and the marker `slow`."""
 
 import os
+import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -55,6 +58,39 @@ def compiled_once(tmp_path_factory):
     for name, value in settings.items():
         jax.config.update(name, value)
         os.environ[name.upper()] = str(value)
+
+
+KILLED = """
+import os, runpy, signal, sys
+from common.runs import RunFolder
+
+script, saves, *words = sys.argv[1:]
+left, checkpoint = iter(range(int(saves))), RunFolder.checkpoint
+
+
+def save_or_die(self, *state):
+    if next(left, None) is None:
+        os.kill(os.getpid(), signal.SIGKILL)
+    checkpoint(self, *state)
+
+
+RunFolder.checkpoint = save_or_die
+sys.argv = [script, *words]
+runpy.run_path(script, run_name="__main__")
+"""
+
+
+@pytest.fixture(scope="session")
+def killed():
+    """`killed(script, words, saves)`: a process of its own that saves so often and gets a SIGKILL where it would save
+    once more, after rows that no checkpoint knows of. So it never ends before it can be killed, however short it is."""
+
+    def run(script, words, saves):
+        command = [sys.executable, "-c", KILLED, str(script), str(saves), *map(str, words)]
+        done = subprocess.run(command, cwd=Path(script).parent, capture_output=True, text=True, timeout=300)
+        assert done.returncode == -signal.SIGKILL, f"exit code {done.returncode}: {done.stderr}"
+
+    return run
 
 
 def pytest_addoption(parser):

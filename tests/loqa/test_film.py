@@ -37,7 +37,7 @@ def published(tmp_path_factory):
     arrays = dict(np.load(Path(__file__).parent / "golden" / "trained_loqa_2i4vsulp.npz"))
     hp = json.loads((Path(__file__).parent / "golden" / "trained_loqa_2i4vsulp.json").read_text("utf-8"))
     path = tmp_path_factory.mktemp("agents") / "minimal_state_6000"
-    storage.save_agents(path, {"agent0": {"params": storage.nested(arrays)}}, 6000, hp)
+    storage.save_agents(path, {"agent0": {"params": checkpoints.nested(arrays)}}, 6000, hp)
     return path
 
 

@@ -43,6 +43,11 @@ def small(words, run_root):
     words = [*words, *shlex.split(SMALL[words[0]])]
     if "--opp_model_data_batches" in words:
         words += ["--opp_model_data_batches", "1"]
+    if "--om_exact" in words:
+        words += ["--om_threshold", "1e-3"]
+    if "--inner_steps" in words:  # they are unrolled: the time of the others goes into each of these
+        steps = int(words[words.index("--inner_steps") + 1])
+        words += ["--inner_steps", str(min(steps, 20 if words[0] == "LOLA_exact.py" else 2))]
     return [*words, "--run_root", str(run_root)]
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from loqa import storage
+from common import checkpoints
 from loqa.coin import config
 
 SMALL = (
@@ -44,4 +44,4 @@ def case_matches():
     match = json.loads((golden / "trained_matches.json").read_text("utf-8"))["matches"]
     name, found = next((key, value) for key, value in match.items() if key.endswith("vs itself"))
     agent = name.split("(")[1].split(")")[0]
-    return storage.nested(dict(np.load(golden / f"trained_loqa_{agent}.npz"))), found
+    return checkpoints.nested(dict(np.load(golden / f"trained_loqa_{agent}.npz"))), found

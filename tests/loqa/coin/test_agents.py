@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from loqa import storage
+from common import checkpoints
 from loqa.coin import agents, recurrence
 from loqa.losses import state_values
 
@@ -39,7 +39,7 @@ def test_recorded_agent(recorded):
 @pytest.mark.golden("trained_forward_*.npz")
 def test_a_published_agent(case, recorded):
     name = case.stem.removeprefix("trained_forward_")
-    params = storage.nested(dict(np.load(case.with_name(f"trained_loqa_{name}.npz"))))
+    params = checkpoints.nested(dict(np.load(case.with_name(f"trained_loqa_{name}.npz"))))
     seen = np.load(case.with_name("coin_trace_case0.npz"))["obs"][:, 0]
     heads = agents.sequence(params, jnp.asarray(seen.reshape(len(seen), 1, -1), jnp.float32))
     np.testing.assert_allclose(heads.log_probs[:, 0], recorded["logp"], atol=1e-4)

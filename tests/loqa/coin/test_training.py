@@ -119,8 +119,9 @@ def test_two_learners(small):
 
 def test_a_naive_learner_does_not_shape(small):
     """It moves as a learner does whose shaping has no weight."""
-    naive = small("hp.just_self_play=False hp.agent_0=naive hp.agent_1=naive")
-    weightless = small("hp.just_self_play=False hp.opponent_differentiation_weight=0.0")
+    two = "hp.just_self_play=False hp.agent_replay_buffer.mode=disabled"
+    naive = small(f"{two} hp.agent_0=naive hp.agent_1=naive")
+    weightless = small(f"{two} hp.opponent_differentiation_weight=0.0")
     found, wanted = (iterate(hp)(training.fresh(hp, 3))[0].learners for hp in (naive, weightless))
     assert_trees_equal(found[0].params, wanted[0].params)
     assert_trees_equal(found[1].params, wanted[1].params)

@@ -29,7 +29,7 @@ def test_published_agents_forward(recorded, case):
     seen = np.load(case.parent / "coin_trace_case0.npz")["obs"][:, 0].reshape(-1, 1, GAME.observation_size)
     loqa = np.load(case.parent / f"trained_loqa_{name}.npz")
     params = {head: {} for head in ("actor_head", "qvalue_head")}
-    params = loaders.storage.nested({key: loqa[key] for key in loqa.files})
+    params = checkpoints.nested({key: loqa[key] for key in loqa.files})
     heads = coin.sequence(params, jnp.asarray(seen))
     np.testing.assert_allclose(heads.log_probs[:, 0], recorded["logp"], atol=1e-4)
     np.testing.assert_allclose(heads.q[:, 0], recorded["qvalue"], atol=1e-4)

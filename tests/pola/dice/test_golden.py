@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from pola.dice import estimators, learner, networks, opponent_model, scripted
-from pola.dice.coin_game import CoinGame, CoinState, PlacementNoise, placement_noise, reset_one
+from pola.dice.coin_game import CELLS, CoinGame, CoinState, PlacementNoise, place_coin, position
 from pola.dice.contribution_game import ContributionGame
 from pola.dice.evaluation import _totals
 from pola.dice.learner import Networks
@@ -101,6 +101,20 @@ def test_network(recorded):
 def _states(recorded):
     names = ("red_pos", "blue_pos", "coin_pos", "is_red_coin")
     return CoinState(*(jnp.asarray(recorded[name]) for name in names))
+
+
+def placement_noise(key):
+    """One coin's draw from one key, in the original's order of splits."""
+    draw_key = jax.random.split(key, 3)[2]
+    return PlacementNoise(jax.random.randint(draw_key, (), 0, 7), jax.random.randint(draw_key, (), 0, 8))
+
+
+def reset_one(key):
+    """One game's start from one key, in the original's order of splits: the colour from the coin's key (Q6)."""
+    _, red_key, blue_key, coin_key = jax.random.split(key, 4)
+    red, blue = (position(jax.random.randint(each, (), 0, CELLS)) for each in (red_key, blue_key))
+    colour = jax.random.randint(coin_key, (), 0, 2)
+    return CoinState(red, blue, place_coin(placement_noise(coin_key), red, blue), colour)
 
 
 def _replayed(env, recorded, states, partitionable):

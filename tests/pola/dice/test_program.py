@@ -1,12 +1,14 @@
 """The program as a person runs it: logs, seeds, kills, checkpoints, bad input."""
 
+import contextlib
+import dataclasses
 import importlib.util
+import io
 import json
 import os
-import signal
+import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +25,8 @@ TINY = (
     "--layers_before_gru 1 --opp_model --opp_model_data_batches 1 --checkpoint_every 2 --device cpu"
 )
 
+WHOLE = "--n_update 5 --seed 2"
+
 
 @pytest.fixture(scope="module")
 def script():
@@ -32,16 +36,36 @@ def script():
     return module
 
 
-@pytest.fixture
-def start(script, monkeypatch):
+@pytest.fixture(scope="module")
+def start(script):
     """`start(words, run_root)`: run the program here; returns its exit code."""
 
     def run(words, root):
         argv = [*words.split(), "--run_root", str(root)]
-        monkeypatch.setattr(sys, "argv", [str(SCRIPT), *argv])
-        return run_main(script.body, argv, program="POLA_dice_jax.py")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "argv", [str(SCRIPT), *argv])
+            return run_main(script.body, argv, program="POLA_dice_jax.py")
 
     return run
+
+
+@dataclasses.dataclass
+class Whole:
+    """A run that nothing interrupted: five epochs of seed 2, evaluated after each."""
+
+    run: RunFolder
+    saved: Path  # its `--save_dir`
+    root: Path
+    printed: str
+
+
+@pytest.fixture(scope="module")
+def whole(start, tmp_path_factory):
+    root, saved, printed = tmp_path_factory.mktemp("whole"), tmp_path_factory.mktemp("saved"), io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        assert start(f"{TINY} {WHOLE} --print_every 2 --inspect_ipd --save_dir {saved}", root) == 0
+    (run,) = _runs(root).values()
+    return Whole(run, saved, root, printed.getvalue())
 
 
 def _runs(root):
@@ -66,9 +90,8 @@ def _same(one, two):
     )
 
 
-def test_a_run_prints_logs_and_is_not_repeated(start, tmp_path, capsys):
-    assert start(f"{TINY} --n_update 5 --seed 3 --print_every 2 --inspect_ipd", tmp_path) == 0
-    printed = capsys.readouterr().out
+def test_a_run_prints_logs_and_is_not_repeated(start, whole, capsys):
+    printed = whole.printed
     assert printed.startswith(
         "start iterations with 1 inner steps and 1 outer steps:\n**********\nEpoch: 0\n"
     )
@@ -79,7 +102,7 @@ def test_a_run_prints_logs_and_is_not_repeated(start, tmp_path, capsys):
         printed.count("Score for Agent 1: ") == printed.count("Scores for Agent 2 vs ALLD, ALLC, TFT: [") == 3
     )
     assert printed.count("  after CC, DD ") == 3
-    (run,) = _runs(tmp_path).values()
+    run = whole.run
     rows = run.metrics()
     assert [row["epoch"] for row in rows] == [0, 1, 2, 3, 4, 5]
     assert [row["outer_steps"] for row in rows] == [0, 1, 2, 3, 4, 5]
@@ -90,63 +113,58 @@ def test_a_run_prints_logs_and_is_not_repeated(start, tmp_path, capsys):
         assert len(rows[-1][name]) == 2 and np.isfinite(rows[-1][name]).all()
     assert all(rows[0][name] is None for name in logs)
     assert run.summary["epochs"] == 5 and run.summary["last"] == rows[-1]
-    assert start(f"{TINY} --n_update 5 --seed 3", tmp_path) == 0
+    assert start(f"{TINY} {WHOLE}", whole.root) == 0
     assert "finished before" in capsys.readouterr().out
 
 
-def test_scores_follow_the_evaluations_not_their_spacing(start, tmp_path):
-    for every in (1, 3):
-        assert start(f"{TINY} --n_update 5 --eval_every {every}", tmp_path / str(every)) == 0
-    (each,), (third,) = (list(_runs(tmp_path / every).values()) for every in ("1", "3"))
-    rows = {row["epoch"]: row for row in each.metrics()}
+def test_scores_follow_the_evaluations_not_their_spacing(start, whole, tmp_path):
+    assert start(f"{TINY} {WHOLE} --eval_every 3", tmp_path) == 0
+    (third,) = _runs(tmp_path).values()
+    rows = {row["epoch"]: row for row in whole.run.metrics()}
     assert [row["epoch"] for row in third.metrics()] == [0, 3, 5]
     assert all(row == rows[row["epoch"]] for row in third.metrics())
 
 
 @pytest.mark.parametrize("axis", ["loop", "vmap"])
-def test_seeds_of_one_process_are_the_runs_of_each_seed(start, tmp_path, axis):
+def test_seeds_of_one_process_are_the_runs_of_each_seed(start, whole, tmp_path, axis):
     """In turn they have the same bits; side by side they agree to rounding (first update, before it can grow)."""
-    assert start(f"{TINY} --n_update 2 --seeds 1,4 --seed_axis {axis}", tmp_path / "both") == 0
-    assert start(f"{TINY} --n_update 2 --seed 4", tmp_path / "one") == 0
-    both, (alone,) = _runs(tmp_path / "both"), _runs(tmp_path / "one").values()
-    assert set(both) == {1, 4} and both[4].path.name == alone.path.name
+    words = f"{TINY} {WHOLE.replace('--seed 2', '--seeds 1,2')} --seed_axis {axis}"
+    assert start(f"{words} --save_dir {tmp_path / 'saved'}", tmp_path / "both") == 0
+    both = _runs(tmp_path / "both")
+    assert set(both) == {1, 2} and both[2].path.name == whole.run.path.name
     if axis == "loop":
-        assert _same(both[4], alone)
+        assert _same(both[2], whole.run)
         return
-    found, wanted = _end(both[4]), _end(alone)
+    found, wanted = (
+        checkpoints.load(next(saved.glob("checkpoint_*_seed2_epoch2")))[0]
+        for saved in (tmp_path / "saved", whole.saved)
+    )
+    assert found.keys() == wanted.keys()
     for name in wanted:
         if "networks" in name:
             np.testing.assert_allclose(found[name], wanted[name], atol=1e-5)
 
 
-def test_killed_and_run_again_is_the_uninterrupted_run(start, tmp_path):
-    words = f"{TINY.replace('--batch_size 4', '--batch_size 64')} --n_update 400"
-    command = [sys.executable, str(SCRIPT), *words.split(), "--run_root", str(tmp_path / "killed")]
-    child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ)
-    while not list((tmp_path / "killed").glob("*/checkpoints/*.npz")):
-        assert child.poll() is None
-        time.sleep(0.01)
-    child.send_signal(signal.SIGKILL)
-    child.wait()
-    (folder,) = (tmp_path / "killed").iterdir()
-    interrupted = RunFolder.read(folder)
-    assert interrupted.status == "interrupted"
+def test_killed_and_run_again_is_the_uninterrupted_run(start, whole, killed, tmp_path):
+    killed(SCRIPT, [*f"{TINY} {WHOLE}".split(), "--run_root", tmp_path], saves=1)
+    (folder,) = tmp_path.iterdir()
+    assert RunFolder.read(folder).status == "interrupted"
     with open(folder / "metrics.jsonl", "ab") as file:
         file.write(b'{"epoch": 399, "sc')  # a row that the kill cut short
-    assert start(words, tmp_path / "killed") == 0 and start(words, tmp_path / "whole") == 0
-    (resumed,), (whole,) = (_runs(tmp_path / name).values() for name in ("killed", "whole"))
-    assert resumed.record["sessions"] == 2 and _same(resumed, whole)
+    assert start(f"{TINY} {WHOLE}", tmp_path) == 0
+    (resumed,) = _runs(tmp_path).values()
+    assert resumed.record["sessions"] == 2 and _same(resumed, whole.run)
 
 
-def test_a_saved_checkpoint_goes_on_like_the_run_it_came_from(start, tmp_path, capsys):
+def test_a_saved_checkpoint_goes_on_like_the_run_it_came_from(start, whole, tmp_path, capsys):
     saved = tmp_path / "saved"
-    assert start(f"{TINY} --n_update 2 --seed 2 --save_dir {saved}", tmp_path / "first") == 0
-    (file,) = saved.glob("checkpoint_*_seed2_epoch2")
-    load = f"{TINY} --n_update 5 --seed 2 --load_dir {saved} --load_prefix {file.name[:20]}"
+    saved.mkdir()
+    (file,) = whole.saved.glob("checkpoint_*_seed2_epoch2")
+    file = Path(shutil.copy(file, saved))
+    load = f"{TINY} {WHOLE} --load_dir {saved} --load_prefix {file.name[:20]}"
     assert start(load, tmp_path / "second") == 0
-    assert start(f"{TINY} --n_update 5 --seed 2", tmp_path / "whole") == 0
-    (second,), (whole,) = (_runs(tmp_path / name).values() for name in ("second", "whole"))
-    assert _same(second, whole)
+    (second,) = _runs(tmp_path / "second").values()
+    assert _same(second, whole.run)
     capsys.readouterr()
     wrong = {
         load.replace("--hidden_size 3", "--hidden_size 4"): "hidden_size 3, this command says hidden_size 4",
@@ -166,8 +184,8 @@ def test_a_saved_checkpoint_goes_on_like_the_run_it_came_from(start, tmp_path, c
     assert not (tmp_path / "bad").exists()
 
 
-def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(start, tmp_path, monkeypatch):
-    words = f"{TINY} --n_update 6"
+def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(start, whole, tmp_path, monkeypatch):
+    words = f"{TINY} {WHOLE}"
     original = program._record
 
     def stop_at_five(config, lane, report, state):
@@ -180,9 +198,9 @@ def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(start, tmp_pat
     monkeypatch.setattr(program, "_record", original)
     *_, newest = sorted((tmp_path / "cut").glob("*/checkpoints/*.npz"))
     newest.write_bytes(newest.read_bytes()[:1000])
-    assert start(words, tmp_path / "cut") == 0 and start(words, tmp_path / "whole") == 0
-    (resumed,), (whole,) = (_runs(tmp_path / name).values() for name in ("cut", "whole"))
-    assert _same(resumed, whole)
+    assert start(words, tmp_path / "cut") == 0
+    (resumed,) = _runs(tmp_path / "cut").values()
+    assert _same(resumed, whole.run)
 
 
 def test_a_run_root_that_cannot_be_a_folder_is_one_line(start, tmp_path, capsys):

@@ -1,6 +1,7 @@
 """Epochs and runs of epochs: optimisers, randomness, batching, compilation, untrained scores."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -12,9 +13,15 @@ from pola.dice import training
 LOLA = "--inner_steps 1 --outer_steps 1 --inner_beta 0 --outer_beta 0"
 
 
-def _advance(config, state, *chunks):
+@functools.cache
+def _step(config):
+    """The compiled program of a configuration, the same one for every test."""
+    return training.make_advance(config, training.make_game(config))
+
+
+def _advance(config, state, *chunks, step=None):
     """State and reports of one seed after chunks of epochs."""
-    step, reports = training.make_advance(config, training.make_game(config)), []
+    step, reports = step or _step(config), []
     for epochs in chunks:
         state, report = step(state, np.int32(epochs))
         reports.append(jax.device_get(report))
@@ -28,8 +35,7 @@ def _equal(one, two):
 def test_default_lola_moves_every_coordinate_by_its_step_and_persistent_adam_does_not(small, fresh):
     for flag, constant in (("", True), ("--persistent_adam", False)):
         config = small(f"--env ipd {LOLA} {flag}")
-        env = training.make_game(config)
-        step, state = training.make_advance(config, env), fresh(config, 1)
+        step, state = _step(config), fresh(config, 1)
         sizes = []
         for _ in range(3):
             before = jax.device_get(training.policies_of(state))
@@ -60,7 +66,8 @@ def test_chunks_do_not_matter_and_the_same_seed_gives_the_same_bits(small, fresh
         return original(*inputs)
 
     monkeypatch.setattr(training, "advance", counted)
-    state, reports = _advance(config, fresh(config, 3), 0, 1, 2)
+    step = training.make_advance(config, training.make_game(config))
+    state, reports = _advance(config, fresh(config, 3), 0, 1, 2, step=step)
     assert len(traces) == 1, "the step was traced again"
     again, later = _advance(config, fresh(config, 3), 3)
     assert _equal(state, again) and _equal(reports[-1].scores, later[0].scores)

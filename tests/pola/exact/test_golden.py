@@ -1,5 +1,6 @@
 """Cases and whole runs recorded from the released program (tests/pola/golden/README.md gives form and tolerances)."""
 
+import dataclasses
 import json
 import shlex
 
@@ -9,7 +10,7 @@ import torch
 
 from pola.exact.config import parse
 from pola.exact.divergence import summed_kl
-from pola.exact.experiment import Experiment, payoffs
+from pola.exact.experiment import Experiment, State, flat, is_tft, paired, payoffs
 from pola.exact.memory_one import discounted_visits
 from pola.exact.objective import Lanes, Problem, light_grad, probabilities, shaping_gradient, value
 from pola.exact.opponent_models import ModelFit
@@ -143,36 +144,108 @@ def test_opponent_model_fits(case):
         policy = Tabular() if one["kind"] == "om_tab" else Net(hidden=len(one["om_init_of_agent2"][1]))
         target = torch.tensor(one["theta"][1], dtype=torch.float32)[:, None]
         model = torch.tensor(policy.pack(one["om_init_of_agent2"]), dtype=torch.float32)[:, None]
-        kls, now = [], model
+        kls, now, step = [], model, ModelFit(policy, one["om_lr"], 1e-7, max_steps=1)
         for _ in range(50):
             kls.append(float(summed_kl(target, policy.logits(now))))
-            now, _ = ModelFit(policy, one["om_lr"], 1e-7, max_steps=1).fit(now, target)
+            now, _ = step.fit(now, target)
         close(torch.tensor(kls), one["kl_first_50"], 1e-4, f"{one['id']} first 50 KLs")
         fitted, steps = ModelFit(policy, one["om_lr"], 1e-7, rounded=True).fit(model, target)
         assert abs(int(steps) - one["iterations_to_1e_7"]) <= 0.02 * one["iterations_to_1e_7"]
         close(torch.sigmoid(policy.logits(fitted))[:, 0], one["om_policy"], 1e-3, f"{one['id']} policy")
 
 
-def replay(run):
-    """A recorded run from its initial parameters: joint-order policies ``[R, 2, 5]`` by epoch, and the last state."""
+def config_of(run):
     proximal = "--outer_exact_prox" in run["command"]
     # The recorded runs stopped where the released program's float32 rounding let them.
     command = shlex.split(run["command"]) + (["--kl_test", "float32"] if proximal else [])
     if "--ill_condition" in command and not proximal:
         command.append("--outer_plain_logits")  # as they were recorded
-    config = parse(command)
-    experiment = Experiment(config)
-    theta = torch.stack([own_view(experiment.policy, one["init"]) for one in run["repeats"]], -1)
-    state, policies = experiment.start(theta.numpy()), {}
-    counts = []
-    for epoch in range(1, config.epochs + 1):
+    return parse(command)
+
+
+def initial(experiment, run):
+    return torch.stack([own_view(experiment.policy, one["init"]) for one in run["repeats"]], -1)
+
+
+@dataclasses.dataclass
+class Replay:
+    """What became of a recorded run: joint-order policies ``[R, 2, 5]`` by epoch, flags ``[R]``, iterations ``[E, 2, R]``."""
+
+    policies: dict
+    tft: torch.Tensor
+    iterations: torch.Tensor
+
+
+def replay(experiment, theta):
+    """The states after each epoch from initial parameters, and the outer iterations ``[E, 2, R]``."""
+    states, counts = [experiment.start(theta.numpy())], []
+    for _ in range(experiment.config.epochs):
+        state = states[-1]
         if state.model is not None:
             state, _ = experiment.fit_models(state)
         state, count = experiment.update(state)
+        states.append(state)
         counts.append(count)
-        outcome = experiment.outcome(state).policies.permute(2, 0, 1)
-        policies[epoch] = torch.stack([outcome[:, 0], outcome[:, 1][:, list(SWAP)]], 1)
-    return config, policies, state, torch.stack(counts)
+    return states[1:], torch.stack(counts)
+
+
+def joint(policies):
+    """Own-view policies ``[2, 5, R]`` in joint order ``[R, 2, 5]``."""
+    policies = policies.permute(2, 0, 1)
+    return torch.stack([policies[:, 0], policies[:, 1][:, list(SWAP)]], 1)
+
+
+class SideBySide(Experiment):
+    """Runs whose commands differ only in the numbers of their lanes, as one experiment.
+
+    The time goes into calls and not into lanes, and a lane's bits do not depend on its neighbours (test_properties).
+    """
+
+    def __init__(self, members, runs):
+        super().__init__(members[0].config)
+        self.members, self.runs = members, runs
+
+    def lanes(self, runs):
+        parts = [member.lanes(count) for member, count in zip(self.members, self.runs, strict=True)]
+        return Lanes(*(flat(torch.cat([paired(n) for n in same], -1)) for same in zip(*parts, strict=True)))
+
+
+def alike(run):
+    """What commands have in common that can run side by side."""
+    config = dataclasses.asdict(config_of(run))
+    for number in (
+        "cf",
+        "lr_in",
+        "lr_out",
+        "repeats",
+        "seed",
+        "fixed_net",
+    ):  # parameters come from the recording
+        del config[number]
+    return repr(config | {"beta_in": config["beta_in"] > 0, "beta_out": config["beta_out"] > 0})
+
+
+def side_by_side(runs):
+    """Every recorded run with its replay; runs are replayed together where they can be."""
+    groups = {}
+    for name, run in runs.items():
+        groups.setdefault(alike(run), {})[name] = run
+    for group in groups.values():
+        members = [Experiment(config_of(run)) for run in group.values()]
+        sizes = [len(run["repeats"]) for run in group.values()]
+        theta = torch.cat(list(map(initial, members, group.values())), -1)
+        states, counts = replay(SideBySide(members, sizes), theta)
+        thetas = torch.stack([state.theta for state in states]).split(sizes, -1)
+        for (name, run), *own in zip(group.items(), members, thetas, counts.split(sizes, -1), strict=True):
+            yield name, run, judged(*own)
+
+
+def judged(experiment, thetas, counts):
+    """The replay of one run whose parameters after each epoch are ``[E, 2, P, R]``."""
+    outcomes = [experiment.outcome(State(theta, None)) for theta in thetas]
+    tft = [is_tft(each.policies, each.values, experiment.config.cooperation) for each in outcomes]
+    policies = {epoch: joint(each.policies) for epoch, each in enumerate(outcomes, 1)}
+    return Replay(policies, torch.stack(tft).any(0), counts)
 
 
 def recorded_runs(path, wanted):
@@ -187,13 +260,15 @@ def is_nan_run(name, run):
 @pytest.mark.golden("exact_runs*.json")
 def test_replays_of_lola_with_tables(case):
     for name, run in recorded_runs(case, lambda n, c: "prox" not in c and "using_nn" not in c).items():
-        _, policies, state, _ = replay(run)
+        experiment = Experiment(config_of(run))
+        states, _ = replay(experiment, initial(experiment, run))
+        state, last = states[-1], joint(experiment.outcome(states[-1]).policies)
         if is_nan_run(name, run):
             # The released program lost these to 0 * NaN; ours finish, and agree up to there.
-            assert torch.isfinite(policies[max(policies)]).all() and state.tft.all(), name
+            assert torch.isfinite(last).all() and state.tft.all(), name
             continue
         final = torch.tensor([one["final_policy"] for one in run["repeats"]])
-        assert (policies[max(policies)] - final).abs().max() <= 1e-3, name
+        assert (last - final).abs().max() <= 1e-3, name
         assert state.tft.tolist() == [one["tft_found"] for one in run["repeats"]], name
 
 
@@ -201,26 +276,26 @@ def test_replays_of_lola_with_tables(case):
 def test_replays_of_lola_with_nets(case):
     """After about ten epochs these are chaotic: rounding decides single runs, so flags are compared over all of them."""
     flags = []
-    for name, run in recorded_runs(case, lambda n, c: "prox" not in c and "using_nn" in c).items():
-        _, policies, state, _ = replay(run)
+    for name, run, found in side_by_side(
+        recorded_runs(case, lambda n, c: "prox" not in c and "using_nn" in c)
+    ):
         for epoch in (e for e in map(int, run["repeats"][0]["policy_after_epoch"]) if e <= 5):
             recorded = torch.tensor([one["policy_after_epoch"][str(epoch)] for one in run["repeats"]])
-            assert (policies[epoch] - recorded).abs().max() <= 0.01, f"{name} epoch {epoch}"
-        flags += zip(state.tft.tolist(), [one["tft_found"] for one in run["repeats"]], strict=True)
+            assert (found.policies[epoch] - recorded).abs().max() <= 0.01, f"{name} epoch {epoch}"
+        flags += zip(found.tft.tolist(), [one["tft_found"] for one in run["repeats"]], strict=True)
     same = sum(ours == theirs for ours, theirs in flags)
     assert same >= 16 / 20 * len(flags), f"{same} flags of {len(flags)}"
 
 
 @pytest.mark.golden("exact_runs*.json")
 def test_replays_of_outer_pola(case):
-    for name, run in recorded_runs(case, lambda n, c: "prox" in c).items():
-        _, policies, state, counts = replay(run)
+    for name, run, found in side_by_side(recorded_runs(case, lambda n, c: "prox" in c)):
         tolerance = 0.06 if "ill_condition" in run["command"] else 0.02
         final = torch.tensor([one["final_policy"] for one in run["repeats"]])
-        away = (policies[max(policies)] - final).abs().max()
+        away = (found.policies[max(found.policies)] - final).abs().max()
         assert away <= tolerance, f"{name}: {away:.3f}"
-        assert state.tft.tolist() == [one["tft_found"] for one in run["repeats"]], name
-        ours = counts.sum().item()
+        assert found.tft.tolist() == [one["tft_found"] for one in run["repeats"]], name
+        ours = found.iterations.sum().item()
         recorded = sum(sum(one["outer_iterations"]) for one in run["repeats"])
         assert abs(ours / recorded - 1) <= 0.2, f"{name}: {ours} outer iterations, recorded {recorded}"
 

@@ -1,6 +1,8 @@
 """Properties that hold whatever the numbers: symmetry of the seats, independence of the lanes, recordings that are exact."""
 
 import dataclasses
+import functools
+import itertools
 import shlex
 
 import numpy as np
@@ -29,8 +31,8 @@ RUNS = {
     "LOLA net": "--using_nn --lr_policies_inner 0.4 --lr_policies_outer 0.1 --num_epochs 3",
     "LOLA pre-conditioned": "--ill_condition --lr_policies_inner 1 --lr_policies_outer 0.3 --num_epochs 3",
     "POLA tabular": "--lr_policies_inner 5 --lr_policies_outer 0.3 --outer_exact_prox --outer_beta 0.1 --num_epochs 1",
-    "POLA net": "--using_nn --lr_policies_inner 0.25 --lr_policies_outer 0.02 --outer_exact_prox --outer_beta 0.13 --num_epochs 1",
-    "opponent models": "--opp_model --om_exact --om_using_nn --lr_policies_inner 0.2 --lr_policies_outer 1 --num_epochs 2",
+    "POLA net": "--using_nn --lr_policies_inner 0.25 --lr_policies_outer 0.02 --outer_exact_prox --outer_beta 0.13 --prox_threshold 1e-5 --num_epochs 1",
+    "opponent models": "--opp_model --om_exact --om_using_nn --om_lr_p 0.2 --om_threshold 1e-2 --lr_policies_inner 0.2 --lr_policies_outer 1 --num_epochs 2",
     "solved inner problem": "--inner_exact_prox --inner_beta 5 --lr_policies_inner 0.1 --lr_policies_outer 1 --num_epochs 2",
 }
 POLICIES = [
@@ -55,12 +57,19 @@ def run_through(exp, state):
     return state, count
 
 
+@functools.cache
+def three(name):
+    """Three runs: the experiment, its start, its end and the last epoch's iterations."""
+    exp = experiment(RUNS[name], 3)
+    start = exp.start()
+    return exp, start, *run_through(exp, start)
+
+
 @pytest.mark.parametrize("name", RUNS)
 def test_a_run_is_the_same_bits_whatever_runs_beside_it(name):
     """Run k of many, alone, and next to others that take longer: with one block of lanes and with several."""
-    many, few = experiment(RUNS[name], BLOCK // 2 + 3), experiment(RUNS[name], 3)
+    many, (_, _, part, part_counts) = experiment(RUNS[name], BLOCK // 2 + 3), three(name)
     whole, counts = run_through(many, many.start())
-    part, part_counts = run_through(few, few.start())
     assert torch.equal(whole.theta[..., :3], part.theta)
     assert torch.equal(counts[:, :3], part_counts)
     start = many.start()
@@ -77,24 +86,20 @@ def test_a_run_is_the_same_bits_whatever_runs_beside_it(name):
 
 @pytest.mark.parametrize("name", RUNS)
 def test_exchanging_the_agents_exchanges_the_result(name):
-    exp = experiment(RUNS[name], 4)
-    start = exp.start()
+    exp, start, one, _ = three(name)
     swapped = dataclasses.replace(
         start, theta=start.theta.flip(0), model=None if start.model is None else start.model.flip(0)
     )
-    one, _ = run_through(exp, start)
     other, _ = run_through(exp, swapped)
     assert torch.equal(one.theta, other.theta.flip(0)) and torch.equal(one.tft, other.tft)
 
 
 @pytest.mark.parametrize("name", RUNS)
 def test_the_same_command_twice_gives_the_same_bits(name):
-    first, second = (
-        run_through(exp, exp.start())[0] for exp in (experiment(RUNS[name], 2) for _ in range(2))
-    )
-    assert torch.equal(first.theta, second.theta) and not torch.equal(
-        first.theta, experiment(RUNS[name], 2).start().theta
-    )
+    _, start, first, _ = three(name)
+    exp = experiment(RUNS[name], 3)
+    second, _ = run_through(exp, exp.start())
+    assert torch.equal(first.theta, second.theta) and not torch.equal(first.theta, start.theta)
 
 
 probability = st.floats(0, 1)
@@ -125,11 +130,19 @@ def test_a_policy_seen_from_the_other_seat_is_the_same_behaviour(seed, number):
 
 @settings(max_examples=25, deadline=None)
 @given(st.integers(1, 6), st.integers(0, 2), st.integers(0, 2**31))
-def test_nets_keep_their_weights_through_pack_and_unpack(hidden, extra, seed):
+def test_packed_nets_compute_what_pytorch_s_layers_do(hidden, extra, seed):
     net = Net(hidden, extra)
     theta = net.draw(np.random.default_rng(seed), 0.1)
     assert len(theta) == net.n_parameters
-    np.testing.assert_array_equal(net.pack(net.unpack(theta)), theta)
+    widths = [6, *[hidden] * (1 + extra), 1]
+    layers = [torch.nn.Linear(*pair, dtype=torch.float64) for pair in itertools.pairwise(widths)]
+    packed = net.pack([part.detach().numpy() for layer in layers for part in (layer.weight, layer.bias)])
+    last_moves = [(0, 0), (0, 1), (1, 0), (1, 1), (2, 2)]
+    out = torch.cat([torch.eye(3)[[own, other]].reshape(1, 6) for own, other in last_moves]).double()
+    for layer in layers[:-1]:
+        out = torch.tanh(layer(out))
+    expected = layers[-1](out)[:, 0]
+    np.testing.assert_allclose(net.logits(torch.tensor(packed)[:, None])[:, 0], expected.detach(), atol=1e-12)
     assert np.abs(theta[: 6 * hidden]).max() <= 1 / np.sqrt(6)
 
 

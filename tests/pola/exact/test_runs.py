@@ -13,9 +13,12 @@ import numpy as np
 import pytest
 import torch
 
+from common.cli import run_main
 from common.runs import RunFolder
 from pola.exact import grid
+from pola.exact.config import PROGRAM
 from pola.exact.experiment import Experiment, State
+from pola.exact.grid_config import GRID_PROGRAM
 from pola.exact.grid_config import parse as parse_grid
 from pola.exact.policies import draw_parameters, preconditioned
 from pola.exact.program import main
@@ -23,15 +26,22 @@ from pola.exact.program import main
 HOME = Path(__file__).resolve().parents[3] / "pola"
 COMMON = "--n_agents 2 --init_state_representation 2 --set_seed --actual_update"
 KILLED = {
-    "LOLA": "--num_epochs 400 --repeats 3 --lr_policies_inner 1 --lr_policies_outer 1",
-    "outer POLA": "--num_epochs 12 --repeats 2 --lr_policies_inner 0.4 --lr_policies_outer 0.05 --outer_exact_prox --outer_beta 5 --ill_condition",
-    "opponent models": "--num_epochs 16 --repeats 2 --lr_policies_outer 1 --opp_model --om_exact --om_using_nn",
+    "LOLA": "--num_epochs 6 --repeats 3 --lr_policies_inner 1 --lr_policies_outer 1",
+    "outer POLA": "--num_epochs 4 --repeats 2 --lr_policies_inner 0.4 --lr_policies_outer 0.05 --outer_exact_prox --outer_beta 5 --prox_threshold 1e-5 --ill_condition",
+    "opponent models": "--num_epochs 4 --repeats 2 --lr_policies_outer 1 --opp_model --om_exact --om_lr_p 0.2 --om_threshold 1e-2 --om_using_nn",
 }
 
 
 def start(words, root):
+    """The program in a process of its own."""
     command = [sys.executable, *shlex.split(words), "--run_root", str(root)]
     return subprocess.Popen(command, cwd=HOME, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+
+
+def finish(words, root, body=main):
+    """The program in this process, to its end."""
+    assert body([*shlex.split(words), "--run_root", str(root)]) == 0
+    return only(root)
 
 
 def only(root):
@@ -39,47 +49,28 @@ def only(root):
     return RunFolder.read(path)
 
 
-def kill_and_go_on(words, root, checkpoints=2):
-    """Start, kill -9 at the second checkpoint, and run the same command again to its end."""
-    child = start(words, root)
-    deadline = time.monotonic() + 90
-    while time.monotonic() < deadline and child.poll() is None:
-        if len(list(Path(root).glob("*/checkpoints/*.npz"))) >= checkpoints:
-            break
-        time.sleep(0.002)
-    os.kill(child.pid, signal.SIGKILL)
-    child.wait()
-    killed = only(root)
-    assert killed.status == "interrupted", "the run ended before it could be killed"
-    again = start(words, root)
-    assert again.wait(120) == 0, again.stderr.read()
-    return only(root)
+def same_log(one, two):
+    return (one.path / "metrics.jsonl").read_bytes() == (two.path / "metrics.jsonl").read_bytes()
 
 
 @pytest.mark.parametrize("name", KILLED)
-def test_killed_and_run_again_gives_the_same_bits(name, tmp_path):
-    words = f"LOLA_exact.py {COMMON} {KILLED[name]} --seed 3"
-    resumed = kill_and_go_on(f"{words} --checkpoint_seconds 0", tmp_path / "killed")
-    assert start(words, tmp_path / "whole").wait(120) == 0
-    whole = only(tmp_path / "whole")
+def test_killed_and_run_again_gives_the_same_bits(name, tmp_path, killed):
+    words = f"{COMMON} {KILLED[name]} --seed 3"
+    saving = f"{words} --checkpoint_seconds 0"
+    killed(HOME / PROGRAM, [*shlex.split(saving), "--run_root", tmp_path / "killed"], saves=2)
+    assert only(tmp_path / "killed").status == "interrupted"
+    resumed, whole = finish(saving, tmp_path / "killed"), finish(words, tmp_path / "whole")
     assert resumed.record["sessions"] == 2 and whole.record["sessions"] == 1
     assert resumed.path.name == whole.path.name and resumed.summary == whole.summary
-    assert (resumed.path / "metrics.jsonl").read_bytes() == (whole.path / "metrics.jsonl").read_bytes()
+    assert same_log(resumed, whole)
 
 
-def test_a_damaged_checkpoint_is_passed_over_for_an_older_one(tmp_path):
-    words = f"LOLA_exact.py {COMMON} {KILLED['LOLA']} --checkpoint_seconds 0"
-    child = start(words, tmp_path / "killed")
-    while len(list((tmp_path / "killed").glob("*/checkpoints/*.npz"))) < 2 and child.poll() is None:
-        time.sleep(0.002)
-    os.kill(child.pid, signal.SIGKILL)
-    child.wait()
-    newest = sorted((tmp_path / "killed").glob("*/checkpoints/*.npz"))[-1]
+def test_a_damaged_checkpoint_is_passed_over_for_an_older_one(tmp_path, killed):
+    words = f"{COMMON} {KILLED['LOLA']} --checkpoint_seconds 0"
+    killed(HOME / PROGRAM, [*shlex.split(words), "--run_root", tmp_path / "killed"], saves=2)
+    _, newest = sorted((tmp_path / "killed").glob("*/checkpoints/*.npz"))
     newest.write_bytes(newest.read_bytes()[:200])
-    assert start(words, tmp_path / "killed").wait(120) == 0
-    assert start(words, tmp_path / "whole").wait(120) == 0
-    killed, whole = only(tmp_path / "killed"), only(tmp_path / "whole")
-    assert (killed.path / "metrics.jsonl").read_bytes() == (whole.path / "metrics.jsonl").read_bytes()
+    assert same_log(finish(words, tmp_path / "killed"), finish(words, tmp_path / "whole"))
 
 
 def lola(root, more=""):
@@ -163,15 +154,14 @@ def test_verbose_runs_print_more_and_compute_the_same(tmp_path, capsys):
     assert max(counts) == largest and f"Outer prox iters used: {counts[0]} (agent 1)" in printed
 
 
-def test_a_folder_that_is_in_use_is_refused(tmp_path):
-    words = f"LOLA_exact.py {COMMON} {KILLED['LOLA']} --checkpoint_seconds 0"
-    child = start(words, tmp_path)
+def test_a_folder_that_is_in_use_is_refused(tmp_path, capsys):
+    words = f"{COMMON} {KILLED['LOLA']}"
+    child = start(f"{PROGRAM} {words}", tmp_path)
     while not list(tmp_path.glob("*/run.json")) and child.poll() is None:
         time.sleep(0.002)
     os.kill(child.pid, signal.SIGSTOP)
-    second = start(words, tmp_path)
-    assert second.wait(60) == 2
-    message = second.stderr.read().decode()
+    assert run_main(main, [*shlex.split(words), "--run_root", str(tmp_path)], program=PROGRAM) == 2
+    message = capsys.readouterr().err
     assert "another process is writing" in message and message.count("\n") == 1
     os.kill(child.pid, signal.SIGCONT)
     assert child.wait(120) == 0
@@ -211,13 +201,13 @@ def test_the_grid_measures_its_best_points_again_and_reports_the_first(tmp_path)
         assert best == first and chosen["n_tft"] == top
 
 
-def test_a_killed_grid_goes_on(tmp_path):
-    words = f"lola_preconditioned_grid.py {SMALL_GRID} --repeats 700 --num_epochs 30"
-    resumed = kill_and_go_on(f"{words} --checkpoint_seconds 0", tmp_path / "killed", checkpoints=1)
-    assert start(words, tmp_path / "whole").wait(120) == 0
-    whole = only(tmp_path / "whole")
-    assert resumed.summary == whole.summary
-    assert (resumed.path / "metrics.jsonl").read_bytes() == (whole.path / "metrics.jsonl").read_bytes()
+def test_a_killed_grid_goes_on(tmp_path, killed):
+    saving = f"{SMALL_GRID} --checkpoint_seconds 0"
+    killed(HOME / GRID_PROGRAM, [*shlex.split(saving), "--run_root", tmp_path / "killed"], saves=3)
+    assert only(tmp_path / "killed").status == "interrupted"
+    resumed = finish(saving, tmp_path / "killed", grid.main)
+    whole = finish(SMALL_GRID, tmp_path / "whole", grid.main)
+    assert resumed.summary == whole.summary and same_log(resumed, whole)
 
 
 def test_grid_covers_every_form_and_point_once():
