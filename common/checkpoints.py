@@ -81,3 +81,37 @@ def load(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
             return {name[len("array:") :]: file[name] for name in file.files if name != "meta"}, meta
     except (KeyError, ValueError, zipfile.BadZipFile) as error:
         raise UserError(f"{path} is not a checkpoint of this project: {error}") from None
+
+
+def check_fits(arrays: Mapping[str, np.ndarray], wanted: Mapping[str, Any], what: str) -> None:
+    """Whether a checkpoint's arrays are those that a program keeps.
+
+    Args:
+        wanted: by name, something with the shape and the dtype that the array has to have.
+        what: names the checkpoint in an error.
+    Raises:
+        UserError: an array is missing, left over, or of another shape or type.
+    """
+    missing, extra = sorted(set(wanted) - set(arrays)), sorted(set(arrays) - set(wanted))
+    if missing or extra:
+        wrong = f"lacks {missing[0]}" if missing else f"has {extra[0]}, which nothing reads"
+        raise UserError(f"{what} does not fit this command: it {wrong}")
+    for name, here in wanted.items():
+        there = arrays[name]
+        if there.shape != here.shape or there.dtype != here.dtype:
+            raise UserError(
+                f"{what} does not fit this command: {name} is {there.dtype}{list(there.shape)} there and "
+                f"{here.dtype}{list(here.shape)} here"
+            )
+
+
+def nested(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """Nested dictionaries from names with ``/``."""
+    tree: dict[str, Any] = {}
+    for name, value in arrays.items():
+        *folders, leaf = name.split("/")
+        place = tree
+        for folder in folders:
+            place = place.setdefault(folder, {})
+        place[leaf] = value
+    return tree

@@ -18,17 +18,26 @@ _REASONS = {
     errno.EACCES: "permission denied; choose a folder that can be written",
     errno.ENOTDIR: "a file stands where a folder is needed; move it away or choose another folder",
 }
+DEVICES = ("auto", "cpu", "cuda")
 
 
 class UserError(Exception):
     """Something the person at the keyboard can mend; its text names what is wrong and what would be right."""
 
 
+class _Help(argparse.ArgumentDefaultsHelpFormatter):
+    """Says a flag's default where there is one."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        nothing = action.default is None or action.default is False or action.default in ("", [])
+        return action.help if nothing else super()._get_help_string(action)
+
+
 class StrictParser(argparse.ArgumentParser):
     """An argument parser without abbreviations whose errors are one line on stderr and exit code 2."""
 
     def __init__(self, *args, **kwargs):
-        kwargs.setdefault("formatter_class", argparse.ArgumentDefaultsHelpFormatter)
+        kwargs.setdefault("formatter_class", _Help)
         super().__init__(*args, allow_abbrev=False, **kwargs)
 
     def error(self, message: str) -> NoReturn:
@@ -59,6 +68,14 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     if len(set(seeds)) != len(seeds):
         raise UserError(f"seeds {text!r} name a seed twice")
     return tuple(seeds)
+
+
+def add_run_flags(
+    parser: argparse.ArgumentParser, paper: str, device: str = "auto", devices: Sequence[str] = DEVICES
+) -> None:
+    """``--run_root`` and ``--device``, which every training program has."""
+    parser.add_argument("--run_root", default="", help=f"folder of the runs; empty: results/{paper}/runs")
+    parser.add_argument("--device", default=device, choices=devices, help="where to compute")
 
 
 def run_main(

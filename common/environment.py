@@ -54,16 +54,8 @@ def run(step, command, env=None):
     if "no space left" in low or "disk quota" in low:
         fail("the disk is full; free %d GiB and run the same command again" % NEEDED_GIB)
     lines = [line.strip() for line in text.splitlines() if line.strip()] or ["no message"]
-    signs = (
-        "dns error",
-        "failed to fetch",
-        "connection",
-        "timed out",
-        "name resolution",
-        "network",
-        "could not connect",
-    )
-    if any(sign in low for sign in signs) or "no matching distribution" in low:
+    offline = "dns error|failed to fetch|connection|timed out|name resolution|network|could not connect"
+    if re.search(offline + "|no matching distribution", low):
         fail(
             "no package registry can be reached; connect to the network (or set PIP_FIND_LINKS to a folder of wheels) and run the same command again; "
             + lines[-1]
@@ -156,23 +148,11 @@ def lock(paper):
     python, _ = find_python()
     os.makedirs(os.path.join(ROOT, ".venv"), exist_ok=True)
     uv, env = find_uv(python), client_settings(python)
-    for name, extras in (
-        ("requirements.lock", ["dev", "wandb"]),
-        ("requirements-cuda.lock", ["dev", "wandb", "cuda"]),
-    ):
+    plain = ["dev", "wandb"]
+    for name, extras in (("requirements.lock", plain), ("requirements-cuda.lock", [*plain, "cuda"])):
         path = os.path.join(ROOT, paper, name)
-        command = [
-            uv,
-            "pip",
-            "compile",
-            "--quiet",
-            "--python-version",
-            "3.11",
-            "--no-header",
-            "--no-annotate",
-            "--upgrade",
-        ]
-        command += ["--no-emit-index-url", "--no-emit-find-links"]
+        flags = "--quiet --python-version 3.11 --no-header --no-annotate --upgrade --no-emit-index-url"
+        command = [uv, "pip", "compile", *flags.split(), "--no-emit-find-links"]
         if name == "requirements-cuda.lock":
             env = {key: value for key, value in env.items() if key != "UV_FIND_LINKS"}
         elif "UV_FIND_LINKS" not in env:

@@ -24,7 +24,7 @@ from typing import Any
 from common import checkpoints, plotting, report, verdicts
 from common.cli import StrictParser, UserError, parse_seeds, run_main
 from common.progress import Progress, duration
-from common.runs import RunFolder, RunSpec, provenance, source_digest
+from common.runs import RunFolder, RunSpec, find, provenance, source_digest
 from common.verdicts import Claim
 
 PROFILES = ("smoke", "quick", "paper")
@@ -159,17 +159,9 @@ def plan(figure: Figure, seeds: tuple[int, ...] | None = None) -> list[PlannedRu
     return runs
 
 
-def _find(figure: Figure, address: str) -> RunFolder:
-    """The run with an address; a finished one serves every figure and profile of its paper."""
-    own = RunFolder.read(figure.output / "runs" / address)
-    if own.finished:
-        return own
-    others = (figure.root / "results" / figure.paper).glob(f"*/*/runs/{address}")
-    return next((folder for folder in map(RunFolder.read, sorted(others)) if folder.finished), own)
-
-
 def _folder(figure: Figure, run: PlannedRun) -> RunFolder:
-    return _find(figure, run.spec.address)
+    """A finished run serves every figure and profile of its paper."""
+    return find(figure.output / "runs", run.spec.address)
 
 
 def _share(figure: Figure, run: PlannedRun) -> float:
@@ -382,7 +374,7 @@ def publish(figure: Figure) -> None:
         shutil.copyfile(figure.output / name, target / name)
     verdict = json.loads(verdict_path.read_bytes())
     addresses = dict.fromkeys(run["address"] for run in verdict["runs"])
-    records = [_find(figure, address).record for address in addresses]
+    records = [find(figure.output / "runs", address).record for address in addresses]
     kept = [{k: v for k, v in record.items() if k not in ("summary", "config")} for record in records]
     # The recorded commands carry the folders of this machine.
     text = json.dumps(kept, indent=1).replace(f"{figure.root}/", "")

@@ -133,11 +133,6 @@ def _published_games() -> Mapping[str, MatrixGame]:
 GAMES = _published_games()
 
 
-def swap_perspective(policy: ArrayLike) -> np.ndarray:
-    """A policy ``[..., 5]`` over (player 1, player 2) states as one over (player 2, player 1) states."""
-    return _policy(policy, "policy")[..., [0, 2, 1, 3, 4]]
-
-
 def _policy(policy: ArrayLike, name: str) -> np.ndarray:
     array = np.asarray(policy, dtype=np.float64)
     if array.ndim < 1 or array.shape[-1] != 5:

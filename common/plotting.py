@@ -111,7 +111,6 @@ def learning_curves(
     kind: int = 0,
     *,
     band: str | None = "normal",
-    seeds: bool = True,
 ) -> Line2D:
     """Seeds as thin lines, their mean as a thick one and a band.
 
@@ -120,13 +119,12 @@ def learning_curves(
         per_seed: ``[S, T]``; NaN leaves a gap.
         kind: number of the series' style.
         band: the `kind` of `common.stats.mean_interval`; None: no band.
-        seeds: draw the thin lines.
     """
     x, per_seed = np.asarray(x), np.asarray(per_seed, dtype=np.float64)
     if per_seed.ndim != 2 or x.shape != per_seed.shape[1:]:
         raise ValueError(f"per_seed must be [seeds, time] and x [time], not {per_seed.shape} and {x.shape}")
     style, mean = series_style(kind), mean_interval(per_seed, kind=band or "deviation")
-    if seeds and len(per_seed) > 1:
+    if len(per_seed) > 1:
         ax.plot(x, per_seed.T, color=style["color"], linewidth=0.5, alpha=0.4)
     if band:
         ax.fill_between(x, mean.low, mean.high, color=style["color"], alpha=0.2, linewidth=0)
@@ -181,16 +179,6 @@ def _tint(colour: str) -> tuple[float, ...]:
     return tuple(0.55 * np.array(mpl.colors.to_rgb(colour)) + 0.45)
 
 
-def proportion_points(
-    ax: Axes, x: ArrayLike, p: ArrayLike, low: ArrayLike, high: ArrayLike, label: str, kind: int = 0
-) -> None:
-    """Proportions ``[N]`` with their intervals, joined by the series' line."""
-    p = np.asarray(p, dtype=np.float64)
-    reach = [np.maximum(p - low, 0), np.maximum(np.asarray(high) - p, 0)]
-    ax.errorbar(x, p, reach, label=label, capsize=3, elinewidth=1, **series_style(kind))
-    ax.set(ylim=(-0.05, 1.05))
-
-
 def _cells(ax: Axes, rows: Sequence[str], columns: Sequence[str]) -> None:
     ax.set(xlim=(-0.5, len(columns) - 0.5), ylim=(len(rows) - 0.5, -0.5), aspect="auto")
     turned = (
@@ -228,21 +216,19 @@ def heatmap(
     columns: Sequence[str],
     unit: str,
     *,
-    form: str = "{:.2f}",
     limits: tuple[float, float] | None = None,
-    cmap: str = "cividis",
 ) -> None:
-    """``[rows, columns]`` as coloured cells with their values (`form`), a colour bar labelled `unit`."""
+    """``[rows, columns]`` as coloured cells with their values, a colour bar labelled `unit`."""
     matrix = np.asarray(matrix, dtype=np.float64)
     if matrix.shape != (len(rows), len(columns)):
         raise ValueError(
             f"matrix {matrix.shape} does not fit {len(rows)} row and {len(columns)} column labels"
         )
-    scale = _scale(matrix, limits, cmap)
+    scale = _scale(matrix, limits, "cividis")
     ax.imshow(np.ma.masked_invalid(matrix), cmap=scale.cmap, norm=scale.norm)
     _cells(ax, rows, columns)
     for (i, j), value in np.ndenumerate(matrix):
-        _write(ax, j, i, value, scale, form, 8.5)
+        _write(ax, j, i, value, scale, "{:.2f}", 8.5)
     ax.figure.colorbar(scale, ax=ax, label=unit)
 
 

@@ -31,34 +31,12 @@ from common import checkpoints
 from common.cli import UserError
 
 _PACKAGES = (
-    "numpy",
-    "jax",
-    "jaxlib",
-    "flax",
-    "optax",
-    "torch",
-    "higher",
-    "tensorflow",
-    "ray",
-    "jaxmarl",
-    "gymnasium",
-    "axelrod",
-)
+    "numpy", "jax", "jaxlib", "flax", "optax", "torch", "higher", "tensorflow", "ray", "jaxmarl", "gymnasium", "axelrod",
+)  # fmt: skip
 # What these modules do can't change a computed number, so editing them does not make a finished run stale.
-_NEUTRAL = frozenset(
-    {
-        "cli",
-        "checkpoints",
-        "figures",
-        "plotting",
-        "progress",
-        "report",
-        "runs",
-        "stats",
-        "tracking",
-        "verdicts",
-    }
-)
+_NEUTRAL = {
+    "cli", "checkpoints", "figures", "plotting", "progress", "report", "runs", "stats", "tracking", "verdicts",
+}  # fmt: skip
 
 
 def _canonical(node: Any) -> Any:
@@ -186,6 +164,19 @@ def provenance(device: str) -> dict[str, Any]:
         "packages": dict(_installed()),
         "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
+
+
+@contextlib.contextmanager
+def locked(path: Path, what: str) -> Iterator[None]:
+    """One process at a time inside the block, which makes `what`; another one waits, and says so once."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f"waiting for another process, which makes {what}", flush=True)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _plain(value: Any) -> Any:
@@ -357,3 +348,15 @@ class RunFolder:
 
     def _write_record(self) -> None:
         checkpoints.write_atomically(self.path / "run.json", _json(self.record, indent=1))
+
+
+def find(run_root: Path, address: str) -> RunFolder:
+    """The run of that address; where it is not finished, a finished one of the paper's other figures and profiles.
+
+    Figures keep their runs in ``results/PAPER/FIGURE/PROFILE/runs``.
+    """
+    root, others = Path(run_root).absolute(), []
+    own = RunFolder.read(Path(run_root) / address)
+    if not own.finished and root.parts[-5:-4] == ("results",) and root.name == "runs":
+        others = sorted(root.parents[2].glob(f"*/*/runs/{address}"))
+    return next((run for run in map(RunFolder.read, others) if run.finished), own)

@@ -7,20 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-REPRODUCED, NOT_REPRODUCED, INCOMPLETE, NOT_JUDGED = (
-    "reproduced",
-    "not reproduced",
-    "incomplete",
-    "not judged",
-)
+REPRODUCED, NOT_REPRODUCED = "reproduced", "not reproduced"
+INCOMPLETE, NOT_JUDGED = "incomplete", "not judged"
 EXIT_CODES = {REPRODUCED: 0, NOT_REPRODUCED: 1, INCOMPLETE: 2, NOT_JUDGED: 0}
-_FORMS = (
-    {"at_least"},
-    {"at_most"},
-    {"between"},
-    {"near", "tolerance"},
-    {"near", "tolerance", "reference_se"},
-)
+_NEAR = {"near", "tolerance"}
+_FORMS = ({"at_least"}, {"at_most"}, {"between"}, _NEAR, _NEAR | {"reference_se"})
 
 
 @dataclass(frozen=True)

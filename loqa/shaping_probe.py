@@ -5,6 +5,7 @@ Positive means towards cooperation. Reciprocity is positive after the other's co
 """
 
 import argparse
+import dataclasses
 import sys
 from collections.abc import Sequence
 
@@ -46,7 +47,7 @@ def probe(words: str, options: argparse.Namespace) -> tuple[np.ndarray, np.ndarr
         f"hp.batch_size={options.batch_size} hp.seed={options.seed} hp.actor.train.freeze={options.updates}"
     )
     launch = parse([*f"{README} {words} {size}".split(), "--device", "cpu"])
-    program.choose_device(launch)
+    program.choose_device(launch.device, **dataclasses.asdict(launch.jax))
     trainer = ipd.Trainer(launch.hp)
     state = jax.jit(trainer.fresh)(np.uint32(options.seed))
     learner = jax.jit(trainer.advance)(state, np.int32(options.updates))[0].learners[0]

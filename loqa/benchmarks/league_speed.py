@@ -12,7 +12,7 @@ import numpy as np
 from loqa.coin import agents as coin
 from loqa.league.agents import Agent, RecurrentPolicy, scripted_agents
 from loqa.league.play import play_pairs
-from loqa.league.program import GAME, LANES, use_device
+from loqa.league.program import GAME, LANES, choose_device
 
 ORIGINAL = 500.0
 GAMES, STEPS = 32, 50
@@ -26,7 +26,7 @@ def _loqa(number: int) -> Agent:
 
 def main() -> None:
     """Print compile time, seconds per pair and the ratio for each kind of pair."""
-    device = use_device("auto")
+    device = choose_device("auto")
     learners, scripted = [_loqa(number) for number in range(LANES)], scripted_agents(GAME)
     kinds = {
         "LOQA - LOQA": [(learners[0], other) for other in learners],

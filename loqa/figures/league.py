@@ -34,7 +34,7 @@ def tabulate(runs):
     """Play the league: a row per pair, then the families' means, then the paper's."""
     from loqa.league import program
 
-    program.use_device("auto")
+    program.choose_device("auto")
     pairs, rows = [], []
     order = program.pairs_of(_agents(runs), "all")
     played = {

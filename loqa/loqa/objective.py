@@ -47,7 +47,7 @@ class Objective:
         for name, known in (("method", METHODS), ("advantage", ADVANTAGES), ("ios_form", IOS_FORMS)):
             value = getattr(self, name)
             if value not in known:
-                raise UserError(f"{name} {value!r} is unknown; it can be {', '.join(known)}")
+                raise UserError(f"unknown {name} {value!r}; there are {', '.join(known)}")
         if self.method == "n_step" and self.n_step < 2:
             raise UserError(
                 f"n_step {self.n_step} credits no action of the learner; the method n_step needs at least 2"

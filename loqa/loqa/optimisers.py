@@ -18,7 +18,7 @@ _MAKERS = {"adam": optax.adam, "sgd": optax.sgd}
 def make(kind: str, learning_rate: float) -> optax.GradientTransformation:
     """`adam` (b1 0.9, b2 0.999, eps 1e-8) or `sgd` (no momentum). Raises UserError for another kind."""
     if kind not in _MAKERS:
-        raise UserError(f"optimizer {kind!r} is unknown; it can be {', '.join(_MAKERS)}")
+        raise UserError(f"unknown optimizer {kind!r}; there are {', '.join(_MAKERS)}")
     return _MAKERS[kind](learning_rate)
 
 

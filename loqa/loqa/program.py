@@ -63,8 +63,8 @@ class Lane:
     saving: float = 0.0  # how many seconds that took
 
 
-def choose_device(launch: Launch) -> str:
-    """Settle JAX's platform and settings for the process; returns ``cpu`` or the accelerator's name.
+def choose_device(device: str, **settings: bool) -> str:
+    """Settle JAX's platform and other `settings` of JAX for the process; returns ``cpu`` or the accelerator's name.
 
     On a CPU, XLA gets one thread unless NPROC says otherwise: with two, jaxlib 0.10.2 can deadlock in large scans.
     Several cores are for several processes (`make reproduce-...` starts one a core).
@@ -72,15 +72,15 @@ def choose_device(launch: Launch) -> str:
     Raises: UserError when it is not there.
     """
     os.environ.setdefault("NPROC", "1")
-    if launch.device != "auto":
-        jax.config.update("jax_platforms", launch.device)
-    for name, value in dataclasses.asdict(launch.jax).items():
+    if device != "auto":
+        jax.config.update("jax_platforms", device)
+    for name, value in settings.items():
         jax.config.update(name, value)
     try:
         return jax.default_backend()
     except (RuntimeError, AssertionError):  # JAX raises either, depending on what is missing
         raise UserError(
-            f"--device {launch.device} can't be used: JAX finds no such device here; --device cpu always works"
+            f"--device {device} can't be used: JAX finds no such device here; --device cpu always works"
         ) from None
 
 
@@ -244,7 +244,7 @@ def run(launch: Launch, script: Path, trainer: Trainer) -> int:
 
 
 def _train(launch: Launch, script: Path, trainer: Trainer, mirrors: ExitStack) -> int:
-    device = choose_device(launch)
+    device = choose_device(launch.device, **dataclasses.asdict(launch.jax))
     if not launch.wandb.state == "enabled" and launch.wandb.wandb_dir:
         raise UserError("wandb.wandb_dir needs wandb.state=enabled; nothing else reads it")
     make_state = jax.jit(trainer.fresh)

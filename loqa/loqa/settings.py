@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from common.cli import StrictParser, UserError, parse_seeds
+from common.cli import StrictParser, UserError, add_run_flags, parse_seeds
 
 CONFIG = Path(__file__).resolve().parents[1] / "config"
 #: keys that say where something is put, not what is computed
@@ -196,10 +196,9 @@ def _parser(program: str, root: str) -> argparse.ArgumentParser:
         "--cfg job prints every key with the value it would have.",
     )
     parser.add_argument("overrides", nargs="*", help="Hydra overrides, for example hp.seed=42")
-    parser.add_argument("--seed", type=int, help="the same as hp.seed=SEED")
+    parser.add_argument("--seed", type=int, help="the same as the key hp.seed")
     parser.add_argument("--seeds", help="several seeds in one process, for example 42-51")
-    parser.add_argument("--run_root", default="", help="folder of the runs; empty: results/loqa/runs")
-    parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
+    add_run_flags(parser, "loqa")
     parser.add_argument(
         "--seed_axis",
         default="auto",

@@ -40,32 +40,9 @@ def from_arrays(like: Any, arrays: Mapping[str, np.ndarray], what: str) -> Any:
     Raises: UserError when an entry is missing, left over or of another shape or type.
     """
     leaves, structure = jax.tree_util.tree_flatten_with_path(like)
-    names = [_name(path) for path, _ in leaves]
-    missing, extra = sorted(set(names) - set(arrays)), sorted(set(arrays) - set(names))
-    if missing or extra:
-        wrong = f"lacks {missing[0]}" if missing else f"has {extra[0]}, which nothing reads"
-        raise UserError(f"{what} does not fit this command: it {wrong}")
-    for name, (_, leaf) in zip(names, leaves, strict=True):
-        found = arrays[name]
-        if found.shape != leaf.shape or found.dtype != leaf.dtype:
-            raise UserError(
-                f"{what} does not fit this command: {name} is {found.dtype}{list(found.shape)} there and "
-                f"{leaf.dtype}{list(leaf.shape)} here"
-            )
-    values = [jax.numpy.asarray(arrays[name]) for name in names]
-    return jax.tree_util.tree_unflatten(structure, values)
-
-
-def nested(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """Nested dictionaries from names with ``/``."""
-    tree: dict[str, Any] = {}
-    for name, value in arrays.items():
-        *folders, leaf = name.split("/")
-        place = tree
-        for folder in folders:
-            place = place.setdefault(folder, {})
-        place[leaf] = value
-    return tree
+    wanted = {_name(path): leaf for path, leaf in leaves}
+    checkpoints.check_fits(arrays, wanted, what)
+    return jax.tree_util.tree_unflatten(structure, [jax.numpy.asarray(arrays[name]) for name in wanted])
 
 
 def save_agents(path: Path, agents: Mapping[str, Any], iteration: int, hp: Mapping[str, Any]) -> None:
@@ -85,4 +62,4 @@ def load_agents(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     arrays, meta = checkpoints.load(Path(path))
     if meta.get("format") != FORMAT:
         raise UserError(f"{path} is not a file of LOQA agents (minimal_state_N)")
-    return nested(arrays), meta
+    return checkpoints.nested(arrays), meta

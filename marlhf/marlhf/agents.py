@@ -149,7 +149,7 @@ def load_agent(path: Path) -> Agent:
     """
     meta = load_meta(path)
     if meta.kind not in KINDS:
-        raise UserError(f"{path} holds a {meta.kind}; known are {', '.join(KINDS)}")
+        raise UserError(f"{path} holds a {meta.kind}; there are {', '.join(KINDS)}")
     network = KINDS[meta.kind](n_actions=meta.n_actions, hidden=meta.hidden)
     params = traverse_util.unflatten_dict(safetensors.numpy.load_file(path), sep="/")
     obs, resets = jax.ShapeDtypeStruct((1, 1, meta.inputs), np.float32), jax.ShapeDtypeStruct((1, 1), bool)
@@ -248,7 +248,7 @@ def role_of(task: Any, label: str) -> str:
         return label
     names = [*LABELS, *known]
     close = difflib.get_close_matches(label, names, n=1)
-    hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(names)}"
+    hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(names)}"
     raise UserError(f"{environment} has no agent {label}; {hint}")
 
 

@@ -54,13 +54,13 @@ class ImitationSettings:
         """Raises UserError for values that no run can have."""
         for name in ("num_epochs", "batch_size", "student_network_hidden"):
             if getattr(self, name) < 1:
-                raise UserError(f"{name.upper()}={getattr(self, name)} must be at least 1")
+                raise UserError(f"{name.upper()}={getattr(self, name)}; it has to be at least 1")
         for name in ("lr", "max_grad_norm"):
             if not (math.isfinite(getattr(self, name)) and getattr(self, name) > 0):
-                raise UserError(f"{name.upper()}={getattr(self, name)} must be above 0")
+                raise UserError(f"{name.upper()}={getattr(self, name)}; it has to be above 0")
         if self.alignment not in sequences.ALIGNMENTS:
-            known = " or ".join(sequences.ALIGNMENTS)
-            raise UserError(f"alignment {self.alignment!r} is unknown; it can be {known}")
+            known = ", ".join(sequences.ALIGNMENTS)
+            raise UserError(f"unknown alignment {self.alignment!r}; there are {known}")
 
     def network(self, n_actions: int) -> Any:
         """The policy's network."""
@@ -201,7 +201,7 @@ def files_to_load(count: int, filter_ratio: float) -> int:
         UserError: the ratio is not above 0 and at most 1.
     """
     if not 0 < filter_ratio <= 1:
-        raise UserError(f"FILTER_RATIO={filter_ratio} must be above 0 and at most 1")
+        raise UserError(f"FILTER_RATIO={filter_ratio}; it has to be above 0 and at most 1")
     return int(count / filter_ratio)
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from common.runs import RunFolder
+from common.runs import RunFolder, find, locked
 from marlhf import agents, program, reward_model, rewards
 from marlhf.data import collect
 from marlhf.data.files import Rows
@@ -144,7 +144,7 @@ class Row:
             "num_steps": hp.data.num_steps,
             "zero_first_observations": hp.zero_first_observations,
         }
-        with program.locked(self.data_folder / ".lock", "the play"):
+        with locked(self.data_folder / ".lock", "the play"):
             recording.record_mix(
                 self.task,
                 mix,
@@ -171,7 +171,7 @@ class Row:
         found = self._finished(work)
         if found is None:
             told(0.0)
-            with program.locked(self.root / f".{work.spec.address}.lock", what):
+            with locked(self.root / f".{work.spec.address}.lock", what):
                 found = self._finished(work)
                 if found is None:
                     labels = [f"{what}: "]
@@ -180,12 +180,8 @@ class Row:
         return found
 
     def _finished(self, work: Work) -> RunFolder | None:
-        """A finished run in this run root, or among the other figures' (``results/marlhf/FIGURE/PROFILE/runs``)."""
-        root = self.root.resolve()
-        places = [root / work.spec.address]
-        if root.parts[-5:-3] == ("results", "marlhf"):
-            places += sorted(root.parents[1].parent.glob(f"*/*/runs/{work.spec.address}"))
-        return next((run for run in map(RunFolder.read, places) if run.finished), None)
+        found = find(self.root, work.spec.address)
+        return found if found.finished else None
 
     def reward_model(self, told: Told = _nobody) -> RunFolder:
         """The run of the reward model."""

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
 import functools
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -166,19 +165,6 @@ def choose_device(device: str, disable_jit: bool = False) -> str:
 def run_root(launch: Launch) -> Path:
     """The folder of the runs."""
     return Path(launch.run_root) if launch.run_root else REPOSITORY / "results" / "marlhf" / "runs"
-
-
-@contextmanager
-def locked(path: Path, what: str) -> Iterator[None]:
-    """One process at a time inside the block; another one waits, and says so once."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print(f"waiting for another process, which makes {what}", flush=True)
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def _strong(state: Any) -> Any:

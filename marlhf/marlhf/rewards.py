@@ -49,17 +49,17 @@ class RewardSettings:
         """Raises UserError for values that no run can have."""
         check_beta(self.ref_log_coef)
         if self.batch_size < 1:
-            raise UserError(f"BATCH_SIZE={self.batch_size} must be at least 1")
+            raise UserError(f"BATCH_SIZE={self.batch_size}; it has to be at least 1")
         for name in ("alignment", "layout"):
             if getattr(self, name) not in sequences.ALIGNMENTS:
-                known = " or ".join(sequences.ALIGNMENTS)
-                raise UserError(f"{name} {getattr(self, name)!r} is unknown; it can be {known}")
+                known = ", ".join(sequences.ALIGNMENTS)
+                raise UserError(f"unknown {name} {getattr(self, name)!r}; there are {known}")
 
 
 def check_beta(beta: float) -> None:
     """Raises UserError for a penalty that would reward leaving the data."""
     if not (math.isfinite(beta) and beta >= 0):
-        raise UserError(f"REF_LOG_COEF={beta} must be a finite number, at least 0")
+        raise UserError(f"REF_LOG_COEF={beta}; it has to be a number from 0 on")
 
 
 class Standard(NamedTuple):

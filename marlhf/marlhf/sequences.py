@@ -41,7 +41,7 @@ def pieces(row_length: int, episode_length: int, alignment: str) -> tuple[int, i
         UserError: an unknown alignment, or no whole number of episodes.
     """
     if alignment not in ALIGNMENTS:
-        raise UserError(f"alignment {alignment!r} is unknown; it can be {' or '.join(ALIGNMENTS)}")
+        raise UserError(f"unknown alignment {alignment!r}; there are {', '.join(ALIGNMENTS)}")
     if row_length % episode_length or not row_length:
         raise UserError(
             f"rows of {row_length} steps hold no whole number of episodes of {episode_length} steps; "

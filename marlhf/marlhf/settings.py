@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from common.cli import StrictParser, UserError, parse_seeds
+from common.cli import StrictParser, UserError, add_run_flags, parse_seeds
 
 CONFIG = Path(__file__).resolve().parents[1] / "train" / "config"
 
@@ -261,10 +261,9 @@ def _parser(program: str, config: str) -> argparse.ArgumentParser:
     )
     parser.add_argument("overrides", nargs="*", help="Hydra overrides, for example SEED=42")
     parser.add_argument("--config-name", default=config, help="a file of train/config, without .yaml")
-    parser.add_argument("--seed", type=int, help="the same as SEED=42")
+    parser.add_argument("--seed", type=int, help="the same as the key SEED")
     parser.add_argument("--seeds", help="several seeds in one process, for example 0-4")
-    parser.add_argument("--run_root", default="", help="folder of the runs; empty: results/marlhf/runs")
-    parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
+    add_run_flags(parser, "marlhf")
     parser.add_argument(
         "--seed_axis",
         default="auto",
@@ -285,7 +284,7 @@ def _composed(config: str, overrides: tuple[str, ...]) -> dict[str, Any]:
 
     if not (CONFIG / f"{config}.yaml").is_file():
         known = ", ".join(sorted(path.stem for path in CONFIG.glob("*.yaml")))
-        raise UserError(f"--config-name {config}: no such configuration; there are {known}")
+        raise UserError(f"unknown configuration {config!r}; there are {known}")
     # A key that the original had to be given with + may have become a regular one here, and a table is filled with
     # entries that its default lacks; ++ fits all of them.
     words = [f"++{word.lstrip('+')}" if word.startswith("+") or "={" in word else word for word in overrides]

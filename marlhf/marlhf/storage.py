@@ -50,35 +50,13 @@ def from_arrays(like: Any, arrays: Mapping[str, np.ndarray], what: str) -> Any:
     Raises: UserError when an entry is missing, left over or of another shape or type.
     """
     leaves, structure = jax.tree_util.tree_flatten_with_path(like)
-    names = [_name(path) for path, _ in leaves]
-    missing, extra = sorted(set(names) - set(arrays)), sorted(set(arrays) - set(names))
-    if missing or extra:
-        wrong = f"lacks {missing[0]}" if missing else f"has {extra[0]}, which nothing reads"
-        raise UserError(f"{what} does not fit this command: it {wrong}")
-    for name, (_, leaf) in zip(names, leaves, strict=True):
-        found, leaf = arrays[name], _plain(leaf)
-        if found.shape != leaf.shape or found.dtype != leaf.dtype:
-            raise UserError(
-                f"{what} does not fit this command: {name} is {found.dtype}{list(found.shape)} there and "
-                f"{leaf.dtype}{list(leaf.shape)} here"
-            )
+    wanted = {_name(path): leaf for path, leaf in leaves}
+    checkpoints.check_fits(arrays, {name: _plain(leaf) for name, leaf in wanted.items()}, what)
     values = [
         jax.random.wrap_key_data(arrays[name]) if is_key(leaf) else jax.numpy.asarray(arrays[name])
-        for name, (_, leaf) in zip(names, leaves, strict=True)
+        for name, leaf in wanted.items()
     ]
     return jax.tree_util.tree_unflatten(structure, values)
-
-
-def nested(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """Nested dictionaries from names with ``/``."""
-    tree: dict[str, Any] = {}
-    for name, value in arrays.items():
-        *folders, leaf = name.split("/")
-        place = tree
-        for folder in folders:
-            place = place.setdefault(folder, {})
-        place[leaf] = value
-    return tree
 
 
 def save_model(path: Path, kind: str, params: Any, header: Mapping[str, Any]) -> str:
@@ -116,7 +94,7 @@ def load_model(path: Path, kind: str, made_by: str) -> tuple[dict[str, Any], dic
     if header.get("format") != FORMAT or header.get("kind") != kind:
         found = header.get("kind", "something else")
         raise UserError(f"{path} holds {found}, not a {kind}; {made_by} makes one")
-    return nested(arrays), header
+    return checkpoints.nested(arrays), header
 
 
 def file_digest(path: Path) -> str:

@@ -1,5 +1,7 @@
 """Figure 3: how often both agents find tit-for-tat, by contribution factor, algorithm and parameterisation."""
 
+import numpy as np
+
 from common import plotting
 from common.stats import wilson
 from common.verdicts import Measurement
@@ -69,7 +71,10 @@ def _series(ax, found, label, kind, shift=0.0):
     if known:
         shares = [row["n_tft"] / row["n"] for _, row in known]
         low, high = zip(*(wilson(row["n_tft"], row["n"]) for _, row in known), strict=True)
-        plotting.proportion_points(ax, [x for x, _ in known], shares, low, high, label, kind)
+        reach = np.maximum([np.subtract(shares, low), np.subtract(high, shares)], 0)
+        style = plotting.series_style(kind)
+        ax.errorbar([x for x, _ in known], shares, reach, label=label, capsize=3, elinewidth=1, **style)
+        ax.set(ylim=(-0.05, 1.05))
 
 
 def _none_found(ax, shift):

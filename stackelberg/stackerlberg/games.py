@@ -135,7 +135,7 @@ def named_game(name: str) -> Game:
     games = named_games()
     if name not in games:
         close = difflib.get_close_matches(str(name), games, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(sorted(games))}"
+        hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(sorted(games))}"
         raise UserError(f"unknown matrix_name {name!r}; {hint}")
     return games[name]
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from common.cli import StrictParser, UserError, parse_seeds
+from common.cli import StrictParser, UserError, add_run_flags, parse_seeds
 
 from .experiments import catalogue
 from .experiments.catalogue import Experiment
@@ -100,7 +100,7 @@ def parser() -> argparse.ArgumentParser:
     )
     found.add_argument("--wandb_group", default="test_local", help="wandb group; auto: the experiment's name")
     found.add_argument("--engine", default="batched", choices=ENGINES, help="what computes")
-    found.add_argument("--seeds", help="several seeds side by side, for example 1-10")
+    found.add_argument("--seeds", help="several seeds in one process, for example 1-10")
     found.add_argument(
         "--set",
         action="append",
@@ -129,8 +129,7 @@ def parser() -> argparse.ArgumentParser:
         help="size of the search, repeats included; 0: the experiment's own",
     )
     found.add_argument("--ray_address", default="", help="a running Ray cluster (engine rllib)")
-    found.add_argument("--run_root", default="", help="folder of the runs; empty: results/stackelberg/runs")
-    found.add_argument("--device", default="cpu", choices=["auto", "cpu", "cuda"], help="where to compute")
+    add_run_flags(found, "stackelberg", device="cpu")
     return found
 
 
@@ -139,7 +138,7 @@ def _pairs(words: Sequence[str], flag: str) -> list[tuple[str, Any]]:
     for word in words:
         key, equals, text = word.partition("=")
         if not equals or not key:
-            raise UserError(f"{flag} {word!r} must have the form KEY=VALUE")
+            raise UserError(f"{flag} {word!r} can't be read; write KEY=VALUE")
         pairs.append((key, catalogue.value_of(text)))
     return pairs
 
@@ -170,7 +169,9 @@ def _seeds(options: argparse.Namespace, experiment: Experiment) -> tuple[int, ..
 
 def _refuse(options: argparse.Namespace) -> None:
     if options.ray_num_cpus < 0:
-        raise UserError(f"--ray_num_cpus {options.ray_num_cpus}; it is a number of cores, or 0 for all")
+        raise UserError(
+            f"--ray_num_cpus {options.ray_num_cpus}; it has to be a number of cores, or 0 for all"
+        )
     if options.engine == "batched" and options.ray_address:
         raise UserError("--ray_address is for --engine rllib; the batched engine runs in one process")
     for name in ("log_every", "hyperopt_samples"):

@@ -135,7 +135,7 @@ def solve(
     """
     markov = as_markov(game, protocol)
     if method not in METHODS:
-        raise UserError(f"unknown method {method!r}; choose one of {', '.join(METHODS)}")
+        raise UserError(f"unknown method {method!r}; there are {', '.join(METHODS)}")
     oracle = ExactOracle() if oracle is None else oracle
     if method == "exact":
         if not isinstance(oracle, ExactOracle) or conditions is not None:

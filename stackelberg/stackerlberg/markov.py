@@ -194,7 +194,7 @@ def best_response(game: MarkovGame, leader, ties: str = "lexicographic", clock: 
         UserError: too many tables to enumerate, or a follower that doesn't see the state where it must.
     """
     if ties not in ("lexicographic", "optimistic", "pessimistic"):
-        raise UserError(f"unknown tie rule {ties!r}; choose lexicographic, optimistic or pessimistic")
+        raise UserError(f"unknown tie rule {ties!r}; there are lexicographic, optimistic, pessimistic")
     if clock and game.horizon is None:
         raise UserError(f"{game.name}: a clock means nothing in an endless game; give it a horizon")
     n_leader, n_follower = game.observation_counts

@@ -41,7 +41,7 @@ def observation_counts(memory: str, actions: tuple[int, int]) -> tuple[int, int]
         return 1 + follower_actions, 1 + leader_actions
     if memory == "5-state":
         return 1 + leader_actions * follower_actions, 1 + leader_actions * follower_actions
-    raise UserError(f"unknown memory {memory!r}; choose one of {', '.join(MEMORIES)}")
+    raise UserError(f"unknown memory {memory!r}; there are {', '.join(MEMORIES)}")
 
 
 def joint_views(memory: str, actions: tuple[int, int]) -> np.ndarray:
@@ -115,7 +115,7 @@ class Protocol:
                 raise UserError(f"{key} must be a whole number of at least 1, not {value!r}")
         if self.samples_summarize not in SUMMARIES:
             raise UserError(
-                f"unknown samples_summarize {self.samples_summarize!r}; choose one of {', '.join(SUMMARIES)}"
+                f"unknown samples_summarize {self.samples_summarize!r}; there are {', '.join(SUMMARIES)}"
             )
         if self.tell_leader_mock and not self.tell_leader:
             raise UserError("tell_leader_mock has no meaning without tell_leader; set tell_leader too")

@@ -65,6 +65,28 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_litter(tmp_path, monkeypa
     assert [file.name for file in tmp_path.iterdir()] == ["c.npz"]
 
 
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"count": None}, "it does not fit this command: it lacks count"),
+        ({"more": np.zeros(1)}, "it does not fit this command: it has more, which nothing reads"),
+        ({"count": np.array(4.0)}, "count is float64[] there and int32[] here"),
+        ({"head/kernel": np.ones((3, 3))}, "head/kernel is float64[3, 3] there and float64[2, 3] here"),
+    ],
+)
+def test_arrays_of_another_program_are_refused(change, says):
+    wanted = {"head/kernel": np.ones((2, 3)), "count": np.array(4, np.int32)}
+    checkpoints.check_fits(wanted, wanted, "it")
+    arrays = {name: array for name, array in (wanted | change).items() if array is not None}
+    with pytest.raises(UserError) as caught:
+        checkpoints.check_fits(arrays, wanted, "it")
+    assert says in str(caught.value)
+
+
+def test_names_with_slashes_are_folders():
+    assert checkpoints.nested({"a/b": 1, "a/c/d": 2, "e": 3}) == {"a": {"b": 1, "c": {"d": 2}}, "e": 3}
+
+
 def test_kill_in_the_middle_of_writes_leaves_a_whole_file(tmp_path):
     path = tmp_path / "c.npz"
     code = (

@@ -2,7 +2,7 @@ import errno
 
 import pytest
 
-from common.cli import StrictParser, UserError, parse_seeds, run_main
+from common.cli import StrictParser, UserError, add_run_flags, parse_seeds, run_main
 
 
 @pytest.mark.parametrize(
@@ -38,6 +38,18 @@ def test_bad_flags_are_one_line_and_exit_code_2(argv, says, capsys):
     error = capsys.readouterr().err
     assert stop.value.code == 2
     assert says in error and error.count("\n") == 1
+
+
+def test_help_says_a_default_where_there_is_one(capsys):
+    parser = _parser()
+    parser.add_argument("--fast", action="store_true", help="no default to tell")
+    add_run_flags(parser, "pola")
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--help"])
+    words = " ".join(capsys.readouterr().out.split())
+    assert "folder of the runs; empty: results/pola/runs --device" in words
+    assert "no default to tell --run_root" in words
+    assert "where to compute (default: auto)" in words
 
 
 @pytest.mark.parametrize(

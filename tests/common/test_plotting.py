@@ -74,10 +74,6 @@ def test_bars_points_and_reference():
     assert [label.get_text() for label in right.get_xticklabels()] == ["DD", "DC", "CD", "CC", "start"]
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
     assert labels == ["LOLA", "POLA", "POLA-OM", "mutual cooperation", "net 1", "net 2"]
-    _, (ax,) = plotting.new_figure()
-    plotting.proportion_points(ax, [1.1, 1.6], [0.0, 1.0], [0.0, 0.84], [0.16, 1.0], "LOLA")
-    segments = ax.collections[0].get_segments()
-    np.testing.assert_allclose([segment[:, 1] for segment in segments], [[0, 0.16], [0.84, 1]])
 
 
 def test_heatmap_writes_every_value_readably_and_marks_gaps():

@@ -10,7 +10,7 @@ import pytest
 
 from common.cli import run_main
 from marlhf import agents, networks, programs, storage, works
-from marlhf.data.files import load_rows, save_rows
+from marlhf.data.files import RowsFile, load_files, save_rows
 from marlhf.data.mixes import Mix
 from marlhf.settings import Kwargs
 from marlhf.stages.tasks import save_agent, task_of
@@ -85,7 +85,9 @@ def test_a_damaged_file_of_play_is_named(home, fails):
 def test_observations_of_another_size_are_named(home, fails):
     collect("expert")
     path = home / "data" / SPREAD / "vdnexpert" / "traj_batch_0.npz"
-    rows, made_by = load_rows(path)
+    rows = load_files([path])
+    with RowsFile(path) as file:
+        made_by = file.made_by
     save_rows(path, rows._replace(obs=rows.obs[..., 1:]), made_by)
     line = fails("train/reward_model.py", f"ENV_NAME={SPREAD}", "NUM_BATCH=[1,0,0,0,0]", "MINIBATCH_SIZE=2")
     assert "observations of size 20" in line and "this task has 21" in line

@@ -7,7 +7,7 @@ import pytest
 
 from common.cli import UserError
 from marlhf import programs, works
-from marlhf.data.files import load_rows
+from marlhf.data.files import load_files
 from marlhf.stages import imitating
 
 HOME = Path(__file__).resolve().parents[2] / "marlhf"
@@ -52,12 +52,12 @@ def test_the_better_half_of_twice_as_many_files_is_kept(home, monkeypatch):
     monkeypatch.setattr(imitating, "ImitationTrainer", watched)
     assert imitate(*FILTER) == imitate() == 0
     kept, whole = seen
-    files = [load_rows(home / "data" / SPREAD / "vdnexpert" / f"traj_batch_{n}.npz")[0] for n in (0, 1)]
+    best = load_files([home / "data" / SPREAD / "vdnexpert" / f"traj_batch_{n}.npz" for n in (0, 1)])
     # trivial agents play far worse than random ones, so both of the expert's files are the better half
-    assert np.array_equal(kept.actions, np.concatenate([rows.actions for rows in files], 2))
+    assert np.array_equal(kept.actions, best.actions)
     # without the filter: the mix's own two files, one of each
-    assert np.array_equal(whole.actions[:, :, :4], files[0].actions)
-    assert not np.array_equal(whole.actions[:, :, 4:], files[1].actions)
+    assert np.array_equal(whole.actions[:, :, :4], best.actions[:, :, :4])
+    assert not np.array_equal(whole.actions[:, :, 4:], best.actions[:, :, 4:])
 
 
 def test_twice_as_many_files_have_to_be_there(home):

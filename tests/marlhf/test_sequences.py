@@ -57,7 +57,7 @@ def test_the_agent_index_is_cut_off():
 def test_unfit_data_is_refused(rows):
     with pytest.raises(UserError, match="6 steps hold no whole number of episodes of 4"):
         sequences.from_rows(rows, 4, "corrected")
-    with pytest.raises(UserError, match="alignment 'new' is unknown"):
+    with pytest.raises(UserError, match="unknown alignment 'new'"):
         sequences.from_rows(rows, EPISODE, "new")
     with pytest.raises(UserError, match="do not end every 2 steps"):
         sequences.from_rows(rows, 2, "corrected")

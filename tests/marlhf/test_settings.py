@@ -157,7 +157,7 @@ def test_what_is_computed_is_the_identity_and_where_things_lie_is_not(word, coun
             ["env.ENV_NAME=MPE_simple_spred_v3"],
             "env.ENV_NAME=MPE_simple_spred_v3; it has to be MPE_simple_spread_v3",
         ),
-        (["--config-name", "vdn_confg"], "--config-name vdn_confg: no such configuration"),
+        (["--config-name", "vdn_confg"], "unknown configuration 'vdn_confg'"),
     ],
 )
 def test_a_wrong_command_line_is_one_line(words, says):

@@ -204,7 +204,7 @@ def test_seeds_repeat_and_differ():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: solve(MARKET, method="dqn"), "unknown method 'dqn'; choose one of exact, pg"),
+        (lambda: solve(MARKET, method="dqn"), "unknown method 'dqn'; there are exact, pg"),
         (lambda: solve(MARKET, oracle=TabularQOracle()), "use method='pg'"),
         (lambda: solve("chicken"), "needs a Game or a MarkovGame, not str"),
         (lambda: solve(MARKET, protocol=Protocol(hidden_queries=True)), "as its Conditions"),

@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from common.cli import StrictParser, UserError, parse_seeds
+from common.cli import StrictParser, UserError, add_run_flags, parse_seeds
 from iqflow.config import settings as s
 from iqflow.config.schema import build
 from iqflow.env.cleanup import maps
 
 FOLDER = Path(__file__).resolve().parent
 DEFAULT = "config_ssd_qflow2"
+SET_HELP = "change a key of the configuration, for example env.r_multiplier=0 (repeatable)"
 SEED_BASE, N_SEEDS = 12340, 5
 _KINDS = {"matrix": "ipd, chicken or stag_hunt", "er": "er", "ssd": "ssd"}
 
@@ -69,7 +70,7 @@ class Launch:
         config: the configuration's name, or the path of a file.
         seeds: the lanes of this process.
         seed_min: what is subtracted from a seed to number its output folder.
-        run_root: folder of the run folders; empty: the repository's results and the original's output folders.
+        run_root: folder of the runs; empty: the repository's results and the original's output folders.
         mechanism: file of a trained mechanism that pays the followers and does not learn; empty: none.
     """
 
@@ -117,7 +118,7 @@ def read_tree(config: str) -> dict[str, Any]:
     path = FOLDER / f"{config}.toml" if config in names() else Path(config)
     if path.suffix != ".toml" or not path.is_file():
         raise UserError(
-            f"no configuration {config!r}; --config can be {', '.join(names())}, or the path of a TOML file"
+            f"unknown configuration {config!r}; there are {', '.join(names())}, or the path of a TOML file"
         )
     try:
         return tomllib.loads(path.read_text("utf-8"))
@@ -136,7 +137,7 @@ def map_rows(name: str) -> tuple[str, ...]:
     path = Path(name)
     if not path.is_file():
         raise UserError(
-            f"env.map_name = {name!r}; it has to be {', '.join(maps.MAPS)}, or the path of a text file"
+            f"env.map_name={name!r}; it has to be {', '.join(maps.MAPS)}, or the path of a text file"
         )
     rows = tuple(path.read_text("utf-8").splitlines())
     maps.layout(rows)
@@ -232,12 +233,12 @@ def _check_values(settings: Settings, given: Mapping[str, Any]) -> None:
             "alg.n_envs is not for --alg id, which compares one episode with the one before it; leave it out"
         )
     if settings.kind == "er" and env.min_at_lever > env.n_agents:
-        raise UserError(f"env.min_at_lever = {env.min_at_lever} is more than env.n_agents = {env.n_agents}")
+        raise UserError(f"env.min_at_lever={env.min_at_lever} is more than env.n_agents={env.n_agents}")
     if settings.kind == "ssd":
         for name in ("obs_height", "obs_width"):
             if getattr(env, name) != 2 * env.view_size + 1:
                 raise UserError(
-                    f"env.{name} = {getattr(env, name)}; with env.view_size = {env.view_size} it has to be "
+                    f"env.{name}={getattr(env, name)}; with env.view_size={env.view_size} it has to be "
                     f"{2 * env.view_size + 1}"
                 )
         if len(env.global_ref_point) not in (0, 2):
@@ -249,11 +250,11 @@ def _check_values(settings: Settings, given: Mapping[str, Any]) -> None:
         read, other = ("lr_cost", "reg_coeff") if method.separate_cost_optimizer else ("reg_coeff", "lr_cost")
         which = str(method.separate_cost_optimizer).lower()
         if read not in given:
-            raise UserError(f"id.{read} is missing; id.separate_cost_optimizer = {which} reads it")
+            raise UserError(f"id.{read} is missing; id.separate_cost_optimizer={which} reads it")
         if given.get(other):
-            raise UserError(f"id.{other} is not read with id.separate_cost_optimizer = {which}; leave it out")
+            raise UserError(f"id.{other} is not read with id.separate_cost_optimizer={which}; leave it out")
     if settings.alg == "qflow" and method.cost_type == 1 and method.cost_reg_coeff2 > 0:
-        raise UserError("qflow.cost_reg_coeff2 is not read with qflow.cost_type = 1; set it to 0")
+        raise UserError("qflow.cost_reg_coeff2 is not read with qflow.cost_type=1; set it to 0")
 
 
 def resolve(config: str, tree: Mapping[str, Any], alg: str, exp: str) -> Settings:
@@ -306,10 +307,7 @@ def make_parser(program: str, description: str, algorithms: Sequence[str]) -> ar
     parser.add_argument(
         "--n_seeds", type=int, help=f"how many seeds from --seed_base on (default: {N_SEEDS})"
     )
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="change a key of the configuration"
-    )
-    parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"], help="where to compute")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help=SET_HELP)
     return parser
 
 
@@ -362,25 +360,21 @@ def parse(argv: Sequence[str] | None = None) -> Launch:
         help="episodes that an iteration plays side by side and learns from at once (default: 1, the paper's schedule); "
         "the same as --set alg.n_envs=K",
     )
-    parser.add_argument("--seed", type=int, help="one seed, instead of --seed_base and --n_seeds")
-    parser.add_argument("--seeds", help="a list of seeds, for example 1-10")
-    parser.add_argument(
-        "--run_root", default="", help="folder of the runs; empty: results/iqflow/runs of the repository"
-    )
     parser.add_argument(
         "--mechanism",
         default="",
         metavar="FILE",
         help="agents_EPISODE of a run of --alg qflow or id: with --alg pg, its mechanism pays the followers and does not learn",
     )
+    parser.add_argument("--seed", type=int, help="one seed, instead of --seed_base and --n_seeds")
+    parser.add_argument("--seeds", help="several seeds in one process, for example 1-10")
+    add_run_flags(parser, "iqflow")
     options = parser.parse_args(argv)
     tree = override(read_tree(options.config), [*_n_envs(options), *options.set])
     if options.mechanism and options.alg != "pg":
         raise UserError(f"--mechanism is for --alg pg, not for --alg {options.alg}, which trains its own")
     if options.mechanism and not Path(options.mechanism).is_file():
-        raise UserError(
-            f"--mechanism {options.mechanism}: no such file; a run saves it as agents/agents_EPISODE"
-        )
+        raise UserError(f"no checkpoint at {options.mechanism}; a run saves it as agents/agents_EPISODE")
     return Launch(
         settings=resolve(options.config, tree, options.alg, options.exp),
         config=options.config,

@@ -116,7 +116,7 @@ def build(kind: type, tree: Any, path: str, dead: Mapping[str, str] = types.Mapp
             values[name] = _fits(tree[name], hints[name])
         except TypeError:
             wanted = item.metadata.get("wanted") or _KINDS.get(hints[name], "a list")
-            raise UserError(f"{full} = {tree[name]!r}; it has to be {wanted}") from None
+            raise UserError(f"{full}={tree[name]!r}; it has to be {wanted}") from None
         if "test" in item.metadata and not item.metadata["test"](values[name]):
-            raise UserError(f"{full} = {tree[name]!r}; it has to be {item.metadata['wanted']}")
+            raise UserError(f"{full}={tree[name]}; it has to be {item.metadata['wanted']}")
     return kind(**values)

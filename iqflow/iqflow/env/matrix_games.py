@@ -45,7 +45,7 @@ class MatrixGame:
 
     def __post_init__(self):
         if self.name not in NAMES:
-            raise UserError(f"there is no matrix game {self.name!r}; there are {', '.join(NAMES)}")
+            raise UserError(f"unknown matrix game {self.name!r}; there are {', '.join(NAMES)}")
         if self.max_steps < 1:
             raise UserError(f"max_steps is {self.max_steps}; it has to be at least 1")
 

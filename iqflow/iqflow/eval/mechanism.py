@@ -57,21 +57,6 @@ class SavedMechanism:
             )
         return incentive_nets.incentives(self.net, self.rewarder, observations, actions)
 
-    def check_fits(self, env: Any) -> None:
-        """Whether it can pay in another environment.
-
-        Raises:
-            UserError: other numbers of agents or actions, other observations, or another map.
-        """
-        for name in ("n_agents", "n_actions", "observation_shape"):
-            ours, theirs = getattr(self.env, name), getattr(env, name)
-            if ours != theirs:
-                raise UserError(
-                    f"the mechanism was trained with {name} {ours}, and here it is {theirs}: another map or game"
-                )
-        if getattr(self.env, "rows", None) != getattr(env, "rows", None):
-            raise UserError("the mechanism was trained on another map; use the map of its training run")
-
 
 def load_agents(path: str | Path) -> SavedMechanism:
     """As `load`, but of any run; one of ``--alg pg`` has no `net` and no `rewarder` (None), only followers."""

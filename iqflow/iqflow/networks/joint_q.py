@@ -1,8 +1,7 @@
 """The joint action value Q_i(s, a_-i, .): one shared trunk and one MLP per agent (spec section 4).
 
 Head i sees the features of all observations and the joint action with agent i's own block set to zero. The heads are
-stacked: leaf `mlp_list/Dense_k/kernel` is [N, in, out]. `split_heads` and `stack_heads` translate to and from the
-original's names `mlp_list_i/Dense_k/kernel`.
+stacked: leaf `mlp_list/Dense_k/kernel` is [N, in, out], where the original has N leaves `mlp_list_i/Dense_k/kernel`.
 """
 
 from typing import NamedTuple
@@ -57,23 +56,6 @@ def values(params: Params, batch: Inputs) -> jax.Array:
 def taken(table: jax.Array, codes: jax.Array) -> jax.Array:
     """q_i = Q_i(s, a_-i, a_i) [B, N] from Q [B, N, A] and the joint action codes [B, N * A]."""
     return jnp.sum(table * codes.reshape(table.shape), axis=-1)
-
-
-def split_heads(params: Params) -> Params:
-    """Stacked heads -> `mlp_list_0`, `mlp_list_1`, ..., the original's names."""
-    stacked = params["mlp_list"]
-    named = {name: part for name, part in params.items() if name != "mlp_list"}
-    for i in range(stacked["Dense_0"]["kernel"].shape[0]):
-        named[f"mlp_list_{i}"] = jax.tree.map(lambda leaf, i=i: leaf[i], stacked)
-    return named
-
-
-def stack_heads(named: Params) -> Params:
-    """The reverse of `split_heads`."""
-    n_heads = sum(name.startswith("mlp_list_") for name in named)
-    heads = [named[f"mlp_list_{i}"] for i in range(n_heads)]
-    params = {name: part for name, part in named.items() if not name.startswith("mlp_list_")}
-    return params | {"mlp_list": jax.tree.map(lambda *leaves: jnp.stack(leaves), *heads)}
 
 
 def others_only(n_agents: int, n_codes: int) -> np.ndarray:

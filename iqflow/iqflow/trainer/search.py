@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from common.cli import UserError
+from common.cli import UserError, add_run_flags
 from iqflow.config import settings as s
 from iqflow.config.loading import (
     N_SEEDS,
@@ -120,9 +120,13 @@ def parse(argv: Sequence[str] | None = None) -> Search:
     Raises:
         UserError: as `iqflow.config.loading.parse`.
     """
-    parser = make_parser("tune_multiprocess.py", "Search hyper-parameters with Optuna.", s.ALGORITHMS)
+    parser = make_parser(
+        "tune_multiprocess.py",
+        "Search hyper-parameters with Optuna; --run_root holds the study too.",
+        s.ALGORITHMS,
+    )
     parser.add_argument("--n_trials", type=int, default=N_TRIALS, help="trials of the whole study")
-    parser.add_argument("--run_root", default="", help="folder of the runs and of the study")
+    add_run_flags(parser, "iqflow")
     options = parser.parse_args(argv)
     tree = override(read_tree(options.config), options.set)
     settings = resolve(options.config, tree, options.alg, options.exp)

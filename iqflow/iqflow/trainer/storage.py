@@ -15,7 +15,7 @@ from typing import Any
 
 from common import checkpoints
 from common.cli import UserError
-from iqflow.utils.trees import nested, to_arrays
+from iqflow.utils.trees import to_arrays
 
 FORMAT = "iqflow agents 1"
 
@@ -51,4 +51,4 @@ def load_agents(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     arrays, meta = checkpoints.load(Path(path))
     if meta.get("format") != FORMAT:
         raise UserError(f"{path} is not a file of IQ-Flow agents (agents_EPISODE)")
-    return nested(arrays), meta
+    return checkpoints.nested(arrays), meta

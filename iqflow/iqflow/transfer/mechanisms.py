@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
 from pathlib import Path
-from typing import IO
 
 from common.cli import UserError
-from common.runs import RunFolder, RunSpec, source_digest
+from common.runs import RunSpec, find, locked, source_digest
 from iqflow.config.loading import Launch
 from iqflow.trainer import frozen, program, storage, train_multiprocess
 from iqflow.trainer.mechanisms import Frozen
@@ -21,28 +19,12 @@ def _root(transfer: Transfer, script: Path) -> Path:
     return program.repository_of(script) / "results" / "iqflow" / "runs"
 
 
-def _finished(root: Path, address: str) -> Path | None:
-    """A finished run's folder: in this run root, or among the other figures' (``results/iqflow/FIGURE/PROFILE/runs``)."""
-    found = [root / address]
-    if root.name == "runs" and len(root.parents) > 2:
-        found += sorted(root.parents[2].glob(f"*/*/runs/{address}"))
-    return next((path for path in found if RunFolder.read(path).finished), None)
-
-
 def _addresses(launch: Launch, script: Path) -> dict[int, str]:
     """The address that ``train_multiprocess.py`` gives the training run of every seed."""
     repository = program.repository_of(script)
     digest = source_digest(script, [repository / "iqflow", repository])
     name = str(script.resolve().relative_to(repository / "iqflow"))
     return {seed: RunSpec(name, launch.identity(seed), digest).address for seed in launch.seeds}
-
-
-def _take(lock: IO[str]) -> None:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        print("waiting for another process, which trains the mechanisms", flush=True)
-        fcntl.flock(lock, fcntl.LOCK_EX)
 
 
 def _trained(transfer: Transfer) -> dict[int, Path]:
@@ -57,22 +39,20 @@ def _trained(transfer: Transfer) -> dict[int, Path]:
     root = _root(transfer, script)
     launch = transfer.training(transfer.seeds)
     addresses = _addresses(launch, script)
-    root.mkdir(parents=True, exist_ok=True)
-    with open(root / ".mechanisms.lock", "a") as lock:
-        _take(lock)
-        missing = tuple(seed for seed, address in addresses.items() if _finished(root, address) is None)
+    with locked(root / ".mechanisms.lock", "the mechanisms"):
+        missing = tuple(seed for seed, address in addresses.items() if not find(root, address).finished)
         if missing:
             here = Transfer(**{**vars(transfer), "run_root": str(root)})
             program.run(here.training(missing), script, Trainer)
     files = {}
     for seed, address in addresses.items():
-        folder = _finished(root, address)
-        if folder is None:
+        run = find(root, address)
+        if not run.finished:
             raise UserError(f"the mechanism of seed {seed} could not be trained; see {root / address}")
-        saved = storage.saved_agents(folder / "agents")
+        saved = storage.saved_agents(run.path / "agents")
         if not saved:
             raise UserError(
-                f"the run in {folder} is finished, but its agents lie elsewhere; name them with --mechanism"
+                f"the run in {run.path} is finished, but its agents lie elsewhere; name them with --mechanism"
             )
         files[seed] = saved[-1]
     return files

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from common.cli import StrictParser, UserError, parse_seeds
+from common.cli import StrictParser, UserError, add_run_flags, parse_seeds
 from iqflow.config import loading
 from iqflow.config.loading import Launch, Settings
 
@@ -107,17 +107,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--config", default=CONFIG, help="environment, followers and schedule (--alg pg --exp ssd)"
     )
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="change a key of the configuration"
-    )
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help=loading.SET_HELP)
     parser.add_argument("--seed", type=int, help="one seed, instead of --seeds")
-    parser.add_argument("--seeds", help=f"a list of seeds; left out: {SEEDS}")
-    parser.add_argument(
-        "--run_root", default="", help="folder of the runs; empty: results/iqflow/runs of the repository"
-    )
-    parser.add_argument(
-        "--device", default="auto", choices=["auto", "cpu", "cuda"], help="where JAX computes"
-    )
+    parser.add_argument("--seeds", help=f"several seeds in one process; left out: {SEEDS}")
+    add_run_flags(parser, "iqflow")
     return parser
 
 

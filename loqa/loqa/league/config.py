@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from common.cli import StrictParser, UserError
+from common.cli import DEVICES, StrictParser, UserError, add_run_flags
 
 PROGRAM = "run_league.py"
 MODES = {
@@ -135,7 +135,7 @@ def _add_main(parser: argparse.ArgumentParser) -> None:
     _flag(
         parser, "--episode_logs", "also write every game (states, actions, rewards) to MODE_episode_logs.npz"
     )
-    add("--device", choices=["auto", "cpu", "cuda"], default="auto", help="where to compute")
+    add("--device", choices=DEVICES, default="auto", help="where to compute")
 
 
 def _add_probe(parser: argparse.ArgumentParser) -> None:
@@ -151,8 +151,7 @@ def _add_probe(parser: argparse.ArgumentParser) -> None:
     add("--reward_discount", type=_real(0), default=0.96, help="gamma")
     add("--eval_every", type=_whole(1), default=20, help="updates between logged returns")
     add("--seed", type=_whole(0, 2**32 - 1), default=1, help="seed")
-    add("--run_root", default="", help="folder of the run; empty: results/loqa/runs")
-    add("--device", choices=["auto", "cpu", "cuda"], default="auto", help="where to compute")
+    add_run_flags(parser, "loqa")
 
 
 def _parser() -> tuple[StrictParser, dict[str, StrictParser]]:
@@ -184,7 +183,7 @@ def parse(argv: Sequence[str] | None = None) -> League | Merge | Probe:
         return Merge(**options)
     if command != "main":
         if not options["reward_discount"] <= 1:
-            raise UserError("--reward_discount must be at most 1")
+            raise UserError(f"--reward_discount {options['reward_discount']:g}; it has to be at most 1")
         return Probe(**options)
     if options.pop("debug_mode"):
         options |= {"batch_size": 2, "trace_length": 5}

@@ -187,7 +187,7 @@ def _block(path: Path, arrays: dict[str, np.ndarray], game: CoinGame) -> dict:
             shapes[f"GRUCell/{gate}/bias"] = (hidden,)
     shapes |= {"linear_end/kernel": (hidden, N_ACTIONS), "linear_end/bias": (N_ACTIONS,)}
     _check(path, arrays, shapes)
-    return {BLOCK: storage.nested({name: arrays[name] for name in shapes})}
+    return {BLOCK: checkpoints.nested({name: arrays[name] for name in shapes})}
 
 
 def _below(arrays: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:

@@ -24,7 +24,7 @@ from loqa.coin import agents as coin
 from loqa.league.agents import Agent, RecurrentPolicy
 from loqa.league.config import PROGRAM, Probe
 from loqa.league.play import Episodes, draw_chance, play, start
-from loqa.league.program import GAME, line_up, pick, use_device
+from loqa.league.program import GAME, choose_device, line_up, pick
 from loqa.losses import ActorLosses
 from loqa.objective import Objective
 
@@ -143,7 +143,7 @@ def _save_response(folder: Path, config: Probe, state: State) -> Path:
 
 def run(config: Probe, script: Path) -> int:
     """Train, log, save; goes on where an interrupted probe was, and repeats nothing that is finished."""
-    device = use_device(config.device)
+    device = choose_device(config.device)
     agent = pick(line_up(config.agents), config.agent)
     repository = next(
         folder for folder in script.resolve().parents if (folder / "loqa" / "pyproject.toml").exists()

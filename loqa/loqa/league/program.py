@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import difflib
 import io
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import jax
 import numpy as np
 
 from common import plotting
 from common.checkpoints import write_atomically
 from common.cli import UserError
 from common.progress import Progress
+from loqa import program
 from loqa.coin.game import CoinGame
 from loqa.league import heat_map, loaders, results
 from loqa.league.agents import Agent, league_order, scripted_agents
@@ -27,21 +26,9 @@ GAME = CoinGame(3, 3)
 LANES = 10
 
 
-def use_device(device: str) -> str:
-    """Settle JAX's platform and the original's random streams; returns the platform's name.
-
-    Raises: UserError when the device is not there.
-    """
-    os.environ.setdefault("NPROC", "1")  # see `loqa.program.choose_device`
-    if device != "auto":
-        jax.config.update("jax_platforms", device)
-    jax.config.update("jax_threefry_partitionable", False)
-    try:
-        return jax.default_backend()
-    except (RuntimeError, AssertionError):  # JAX raises either, depending on what is missing
-        raise UserError(
-            f"--device {device} can't be used: JAX finds no such device here; --device cpu always works"
-        ) from None
+def choose_device(device: str) -> str:
+    """As `loqa.program.choose_device`, with the original's random streams."""
+    return program.choose_device(device, jax_threefry_partitionable=False)
 
 
 def line_up(folder: str, mfos_carried: bool = False) -> list[Agent]:
@@ -177,7 +164,7 @@ def _report(kept: Results, title: str) -> None:
 
 def run_main(league: League) -> int:
     """`main`: play, write, print."""
-    use_device(league.device)
+    choose_device(league.device)
     agents = line_up(league.agents, league.mfos_memory == "carried")
     if league.league_mode:
         pairs = pairs_of(agents, league.league_mode)

@@ -49,7 +49,7 @@ class Ladder:
         self.task, self.settings = task, settings
         environment = agents.folder_name(task)
         if environment not in SCALES:
-            raise UserError(f"{environment} has no targets of skill; known are {', '.join(SCALES)}")
+            raise UserError(f"{environment} has no targets of skill; there are {', '.join(SCALES)}")
         self.scale = SCALES[environment]
         tenths = {f"skill {s / 10:+.1f}": self.scale.at(s / 10) for s in range(-10, 11)}
         self._targets = {**self.scale.returns, **tenths, "best": self.scale.at(100.0)}

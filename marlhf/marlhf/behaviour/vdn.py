@@ -78,7 +78,7 @@ class ExpertSettings:
             raise UserError(f"alignment {self.alignment}; it has to be corrected or original")
         for name in ("gamma", "td_lambda", "guidance"):
             if not 0 <= getattr(self, name) <= 1:
-                raise UserError(f"{name} {getattr(self, name)}; it has to lie between 0 and 1")
+                raise UserError(f"{name} {getattr(self, name)}; it has to be 0 to 1")
 
     @property
     def num_updates(self) -> int:

@@ -195,18 +195,6 @@ def empty_rows(steps: int, n: int, envs: int, width: int, state: int, as_bytes: 
     )
 
 
-def load_rows(path: Path | str) -> tuple[Rows, dict[str, Any]]:
-    """Read one file: its play (NumPy) and what made it.
-
-    Raises:
-        UserError: the file is missing, damaged, cut short or something else.
-    """
-    with RowsFile(path) as file:
-        rows = empty_rows(*file.sizes(), file.bytes_only())
-        file.fill(rows, 0)
-        return rows, file.made_by
-
-
 def load_files(
     paths: Sequence[Path | str], sizes: tuple[int, int] | None = None, task: str | None = None
 ) -> Rows:

@@ -24,8 +24,8 @@ def task_name(name: str) -> str:
     names = {**{key: key for key in IDS}, **{value: key for key, value in IDS.items()}}
     if name not in names:
         close = difflib.get_close_matches(name, names, n=1)
-        known = f"did you mean {close[0]}?" if close else f"known are {', '.join(sorted(names))}"
-        raise UserError(f"environment {name} is unknown; {known}")
+        known = f"did you mean {close[0]}?" if close else f"there are {', '.join(sorted(names))}"
+        raise UserError(f"unknown environment {name!r}; {known}")
     return names[name]
 
 

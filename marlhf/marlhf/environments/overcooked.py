@@ -21,7 +21,7 @@ def overcooked(layout: str = "cramped_room") -> Task:
     environments = quiet_jaxmarl()
     layouts = environments.overcooked_layouts
     if layout not in layouts:
-        raise UserError(f"layout {layout} is unknown; Overcooked has {', '.join(sorted(layouts))}")
+        raise UserError(f"unknown layout {layout!r}; there are {', '.join(sorted(layouts))}")
     with warnings.catch_warnings():
         warnings.simplefilter(
             "ignore", DeprecationWarning

@@ -90,20 +90,20 @@ class OfflineSettings:
     def __post_init__(self) -> None:
         """Raises UserError for values that no run can have."""
         if self.algorithm not in ALGORITHMS:
-            raise UserError(f"algorithm {self.algorithm!r} is unknown; it can be {', '.join(ALGORITHMS)}")
+            raise UserError(f"unknown algorithm {self.algorithm!r}; there are {', '.join(ALGORITHMS)}")
         if self.alignment not in sequences.ALIGNMENTS:
             raise UserError(
-                f"alignment {self.alignment!r} is unknown; it can be {' or '.join(sequences.ALIGNMENTS)}"
+                f"unknown alignment {self.alignment!r}; there are {', '.join(sequences.ALIGNMENTS)}"
             )
         for name in ("epochs", "buffer_batch_size", "agent_hidden_dim", "target_update_interval"):
             if getattr(self, name) < 1:
-                raise UserError(f"{name.upper()}={getattr(self, name)} must be at least 1")
+                raise UserError(f"{name.upper()}={getattr(self, name)}; it has to be at least 1")
         for name in ("lr", "eps_adam", "max_grad_norm"):
             if not getattr(self, name) > 0:
-                raise UserError(f"{name.upper()}={getattr(self, name)} must be above 0")
+                raise UserError(f"{name.upper()}={getattr(self, name)}; it has to be above 0")
         for name in ("gamma", "td_lambda", "iql_tau"):
             if not 0 <= getattr(self, name) <= 1:
-                raise UserError(f"{name.upper()}={getattr(self, name)} must lie between 0 and 1")
+                raise UserError(f"{name.upper()}={getattr(self, name)}; it has to be 0 to 1")
         if self.td_lambda_loss and ALGORITHMS[self.algorithm].expectile:
             raise UserError(
                 f"TD_LAMBDA_LOSS=True is not for {self.algorithm}, whose targets look one step ahead"

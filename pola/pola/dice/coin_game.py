@@ -63,22 +63,6 @@ def place_coin(noise: PlacementNoise, red: jax.Array, blue: jax.Array) -> jax.Ar
     return position(free)
 
 
-def placement_noise(key: jax.Array) -> PlacementNoise:
-    """Draw for one coin from one key, in the original's order of splits (the recorded traces need it)."""
-    draw_key = jax.random.split(key, 3)[2]
-    return PlacementNoise(jax.random.randint(draw_key, (), 0, 7), jax.random.randint(draw_key, (), 0, 8))
-
-
-def reset_one(key: jax.Array) -> CoinState:
-    """Start state of one game from one key, in the original's order of splits."""
-    _, red_key, blue_key, coin_key = jax.random.split(key, 4)
-    red = position(jax.random.randint(red_key, (), 0, CELLS))
-    blue = position(jax.random.randint(blue_key, (), 0, CELLS))
-    # DEVIATION(Q6): the colour gets its own stream in `CoinGame.reset`; here the recorded traces are matched
-    colour = jax.random.randint(coin_key, (), 0, 2)
-    return CoinState(red, blue, place_coin(placement_noise(coin_key), red, blue), colour)
-
-
 @dataclass(frozen=True)
 class CoinGame:
     """The game's rules; the defaults are the paper's."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from common.cli import StrictParser, UserError, parse_seeds
+from common.cli import StrictParser, UserError, add_run_flags, parse_seeds
 
 PROGRAM = "POLA_dice_jax.py"
 GRID_SIZE = 3
@@ -90,7 +90,7 @@ class Config:
     seed_axis: str
     agent_axis: str
     device: str
-    run_root: str | None
+    run_root: str
 
     def identity(self, seed: int | None = None) -> dict[str, Any]:
         """What changes the computed numbers, as JSON-able values.
@@ -130,7 +130,7 @@ def _parser() -> StrictParser:
     add("--no_baseline", action="store_true", help="plain DiCE without value nets")
     add("--zero_vals", action="store_true", help="values count as 0 inside the advantages")
     _add_games_and_models(add)
-    _add_presentation(add)
+    _add_presentation(parser)
     return parser
 
 
@@ -154,9 +154,10 @@ def _add_games_and_models(add) -> None:
         add(f"--{name}", type=float, default=None, help="does nothing")
 
 
-def _add_presentation(add) -> None:
+def _add_presentation(parser: StrictParser) -> None:
+    add = parser.add_argument
     add("--seed", type=int, help="seed (1)")
-    add("--seeds", help="several seeds in one process, for example 1-10; each has its own run folder")
+    add("--seeds", help="several seeds in one process, for example 1-10")
     add("--eval_every", type=int, help="epochs between evaluations (10 with one outer step, else 1)")
     add("--print_every", type=int, default=1, help="epochs between printed scores")
     add("--checkpoint_every", type=int, default=50, help="epochs between checkpoints")
@@ -164,10 +165,14 @@ def _add_presentation(add) -> None:
     add("--save_dir", nargs="?", const=".", help="also write checkpoints to this folder (bare: here)")
     add("--load_dir", help="folder of --load_prefix (here)")
     add("--load_prefix", help="start from this checkpoint of a --save_dir")
-    add("--seed_axis", choices=["auto", "loop", "vmap"], default="auto", help="auto: loop on a CPU")
-    add("--agent_axis", choices=["auto", "loop", "vmap"], default="auto", help="auto: loop on a CPU")
-    add("--device", choices=["auto", "cpu", "cuda"], default="auto", help="where to compute")
-    add("--run_root", help="folder of the run folders (results/pola/runs in the repository)")
+    add_run_flags(parser, "pola")
+    add(
+        "--seed_axis",
+        default="auto",
+        choices=["auto", "loop", "vmap"],
+        help="seeds one after another or side by side; auto: a loop on a CPU",
+    )
+    add("--agent_axis", default="auto", choices=["auto", "loop", "vmap"], help="the same for the two agents")
 
 
 def _refuse_without(options: argparse.Namespace, flags, wanted: str) -> None:
@@ -191,19 +196,19 @@ def _check_numbers(config: Config) -> None:
         if value is None:
             continue
         if not math.isfinite(value):
-            raise UserError(f"--{name} {value} is not a number to compute with; give a finite one")
+            raise UserError(f"--{name} {value}; it has to be a finite number")
         if (low is not None and value < low) or (high is not None and value > high):
-            wanted = f"at least {low}" if high is None else f"between {low} and {high}"
-            raise UserError(f"--{name} {value} is out of range; it must be {wanted}")
+            wanted = f"at least {low}" if high is None else f"{low} to {high}"
+            raise UserError(f"--{name} {value}; it has to be {wanted}")
     if not 0 <= config.gamma < 1:
-        raise UserError(f"--gamma {config.gamma} is out of range; it must be in [0, 1)")
+        raise UserError(f"--gamma {config.gamma}; it has to be at least 0 and below 1")
     if config.contrib_factor is not None and not 1 < config.contrib_factor < 2:
         raise UserError(
-            f"--contrib_factor {config.contrib_factor} is out of range; for two players it must lie between "
-            "1 and 2 (both excluded), otherwise the game is no dilemma"
+            f"--contrib_factor {config.contrib_factor}; it has to lie strictly between 1 and 2, otherwise the game is "
+            "no dilemma"
         )
     if any(not 0 <= seed < 2**32 for seed in config.seeds):
-        raise UserError("seeds must lie between 0 and 4294967295")
+        raise UserError("a seed is a whole number from 0 to 4294967295")
 
 
 def _check_combinations(options: argparse.Namespace) -> None:
@@ -220,7 +225,7 @@ def _check_combinations(options: argparse.Namespace) -> None:
     if options.persistent_adam and options.optim != "adam":
         raise UserError("--persistent_adam needs --optim adam; sgd has no moments to keep")
     if options.seed is not None and options.seeds is not None:
-        raise UserError("--seed and --seeds exclude each other; --seeds alone names every seed")
+        raise UserError("--seed and --seeds exclude each other")
     if options.load_dir is not None and options.load_prefix is None:
         raise UserError("--load_dir needs --load_prefix, the name of a checkpoint in it")
 

@@ -214,9 +214,9 @@ def _add_run(parser: StrictParser) -> None:
     _switch(parser, "--value_plots", help="draw one PNG of value curves for each run, in the run's folder")
     add("--engine", default="batched", choices=["batched", "higher"], help="all runs at once, or one by one")
     add("--dtype", default="float32", choices=["float32", "float64"], help="precision")
-    add("--device", default="cpu", choices=["cpu", "cuda"], help="where to compute")
     add("--checkpoint_seconds", type=number, default=5.0, help="seconds between checkpoints")
-    add("--run_root", type=Path, default=RUN_ROOT, help="folder of the run folders")
+    add("--run_root", type=Path, default=RUN_ROOT, help="folder of the runs")
+    add("--device", default="cpu", choices=["cpu", "cuda"], help="where to compute")
     for name in _DEAD_NUMBERS:
         add(name, action=_Once, type=number, help="does nothing")
     for name in _DEAD_WORDS:
@@ -247,19 +247,19 @@ def _check_numbers(o: argparse.Namespace) -> None:
         f"--n_agents {' '.join(map(str, o.n_agents_list))}: only the two-player game is defined; write --n_agents 2",
     )
     cf = o.base_cf_no_scale
-    require(1 < cf < 2, f"--base_cf_no_scale must lie strictly between 1 and 2, not {cf:g}")
-    require(0 <= o.gamma < 1, f"--gamma must lie in [0, 1), not {o.gamma:g}")
+    require(1 < cf < 2, f"--base_cf_no_scale {cf:g}; it has to lie strictly between 1 and 2")
+    require(0 <= o.gamma < 1, f"--gamma {o.gamma:g}; it has to be at least 0 and below 1")
     require(o.history_len == 1, "--history_len: exact values are those of one-step memory; write 1")
-    require(o.init_state_representation != 0, "--init_state_representation must be 1 or 2; 0 has no meaning")
+    require(o.init_state_representation != 0, "--init_state_representation 0; it has to be 1 or 2")
     whole = "num_epochs repeats inner_steps outer_steps prox_inner_max_iters prox_outer_max_iters rollout_len"
     for name in [*whole.split(), "nn_hidden_size", "print_every"]:
-        require(getattr(o, name) >= 1, f"--{name} must be at least 1, not {getattr(o, name)}")
+        require(getattr(o, name) >= 1, f"--{name} {getattr(o, name)}; it has to be at least 1")
     positive = "lr_policies_inner lr_policies_outer om_lr_p prox_threshold om_threshold"
     for name in positive.split():
         value = getattr(o, name)
-        require(value is None or value > 0, f"--{name} must be above 0, not {value}")
+        require(value is None or value > 0, f"--{name} {value}; it has to be above 0")
     for name in ["inner_beta", "outer_beta", "std", "seed", "nn_extra_hidden_layers", "checkpoint_seconds"]:
-        require(getattr(o, name) >= 0, f"--{name} must not be negative, not {getattr(o, name):g}")
+        require(getattr(o, name) >= 0, f"--{name} {getattr(o, name):g}; it has to be at least 0")
 
 
 def _drop_ineffective(o: argparse.Namespace, parser: StrictParser) -> None:

@@ -77,9 +77,9 @@ def parse(argv: Sequence[str] | None = None) -> GridConfig:
     add("--gamma", type=number, default=0.96, help="discount")
     add("--std", type=number, default=0.1, help="standard deviation of the initial logits")
     add("--seed", type=int, default=1, help="names the random streams")
-    add("--device", default="cpu", choices=["cpu", "cuda"], help="where to compute")
     add("--checkpoint_seconds", type=number, default=5.0, help="seconds between checkpoints")
-    add("--run_root", type=Path, default=RUN_ROOT, help="folder of the run folders")
+    add("--run_root", type=Path, default=RUN_ROOT, help="folder of the runs")
+    add("--device", default="cpu", choices=["cpu", "cuda"], help="where to compute")
     values = vars(parser.parse_args(argv))
     for name in ("cfs", "lrs_in", "lrs_out"):
         values[name] = tuple(values[name])
@@ -87,11 +87,12 @@ def parse(argv: Sequence[str] | None = None) -> GridConfig:
             raise UserError(f"{name}: a value is given twice")
     config = GridConfig(**values)
     for cf in config.cfs:
-        require(1 < cf < 2, f"--base_cf_no_scale must lie strictly between 1 and 2, not {cf:g}")
+        require(1 < cf < 2, f"--base_cf_no_scale {cf:g}; it has to lie strictly between 1 and 2")
     for rate in (*config.lrs_in, *config.lrs_out):
-        require(rate > 0, f"a step size must be above 0, not {rate:g}")
+        require(rate > 0, f"step size {rate:g}; it has to be above 0")
     for name in ("repeats", "epochs", "remeasured", "fresh_repeats"):
-        require(getattr(config, name) >= 1, f"--{name} must be at least 1")
-    require(0 <= config.gamma < 1, f"--gamma must lie in [0, 1), not {config.gamma:g}")
-    require(config.std >= 0 and config.seed >= 0, "--std and --seed must not be negative")
+        require(getattr(config, name) >= 1, f"--{name} {getattr(config, name)}; it has to be at least 1")
+    require(0 <= config.gamma < 1, f"--gamma {config.gamma:g}; it has to be at least 0 and below 1")
+    for name in ("std", "seed"):
+        require(getattr(config, name) >= 0, f"--{name} {getattr(config, name):g}; it has to be at least 0")
     return config

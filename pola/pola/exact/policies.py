@@ -60,9 +60,6 @@ class Tabular:
     def pack(self, values: Sequence[float]) -> np.ndarray:
         return np.asarray(values, dtype=np.float64)
 
-    def unpack(self, theta: np.ndarray) -> list[float]:
-        return theta.tolist()
-
 
 def preconditioned(kind: str, n_states: int = 5) -> Tabular:
     """A tabular policy seen through a pre-conditioning matrix (paper, section 4.1).
@@ -145,18 +142,6 @@ class Net:
         """Flat parameters ``[P]`` from PyTorch's layout: W (out x in) and b of each layer, own move's inputs first."""
         first, *rest = [np.asarray(layer, dtype=np.float64) for layer in layers]
         return np.concatenate([first.T.ravel(), *[layer.ravel() for layer in rest]])
-
-    def unpack(self, theta: np.ndarray) -> list:
-        """The inverse of `pack`, as nested lists."""
-        h, layers, at = (
-            self.hidden,
-            [theta[: 6 * self.hidden].reshape(6, self.hidden).T.tolist()],
-            6 * self.hidden,
-        )
-        for shape in [(h,), *[(h, h), (h,)] * self.extra_layers, (1, h), (1,)]:
-            layers.append(theta[at : at + math.prod(shape)].reshape(shape).tolist())
-            at += math.prod(shape)
-        return layers
 
 
 Policy = Tabular | Net

@@ -32,7 +32,9 @@ def run(config: Config, command: Sequence[str]) -> int:
         command: the words that a person typed, for the run's record.
     """
     if config.device == "cuda" and not torch.cuda.is_available():
-        raise UserError("--device cuda: PyTorch finds no CUDA device here; use --device cpu")
+        raise UserError(
+            "--device cuda can't be used: PyTorch finds no such device here; --device cpu always works"
+        )
     source = source_digest(_HOME / PROGRAM, [_HOME, _HOME.parent])
     folder = RunFolder.open(
         config.run_root, RunSpec(PROGRAM, config.identity(), source), command, config.device

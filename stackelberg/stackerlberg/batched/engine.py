@@ -71,7 +71,7 @@ def choose_device(device: str) -> str:
         found = None
     if found is None or (device == "cuda" and found == "cpu"):  # JAX keeps the platform of an earlier run
         raise UserError(
-            f"--device {device} can't be used: JAX finds no such device; --device cpu always works"
+            f"--device {device} can't be used: JAX finds no such device here; --device cpu always works"
         )
     return found
 

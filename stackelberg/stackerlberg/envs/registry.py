@@ -327,13 +327,13 @@ def check_env_config(name: str, env_config: Mapping[str, Any]) -> None:
     """
     if name not in FACTORIES:
         close = difflib.get_close_matches(str(name), FACTORIES, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(sorted(FACTORIES))}"
+        hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(sorted(FACTORIES))}"
         raise UserError(f"unknown environment {name!r}; {hint}")
     known = inspect.signature(FACTORIES[name]).parameters
     for key in env_config:
         if key not in known:
             close = difflib.get_close_matches(str(key), known, n=1)
-            hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(sorted(known))}"
+            hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(sorted(known))}"
             raise UserError(f"environment {name!r} has no argument {key!r}; {hint}")
     for key, parameter in known.items():
         value = env_config.get(key, parameter.default)

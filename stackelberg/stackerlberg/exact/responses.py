@@ -83,7 +83,7 @@ def stochastic_leader_value(game: Game, protocol: Protocol, leader, ties: str = 
         UserError: unknown tie rule, or too many follower tables to enumerate.
     """
     if ties not in ("lexicographic", "optimistic", "pessimistic"):
-        raise UserError(f"unknown tie rule {ties!r}; choose lexicographic, optimistic or pessimistic")
+        raise UserError(f"unknown tie rule {ties!r}; there are lexicographic, optimistic, pessimistic")
     n_leader, n_follower = protocol.observation_counts(game.actions)
     leader = as_probabilities(leader, n_leader, game.actions[0], "the leader's policy")
     returns = policy_returns(game, protocol, leader[..., None, :, :], all_tables(n_follower, game.actions[1]))

@@ -44,7 +44,7 @@ class Enumeration:
         """
         rules = TIE_RULES[1:] if time_aware else TIE_RULES
         if ties not in rules:
-            raise UserError(f"unknown tie rule {ties!r}; choose one of {', '.join(rules)}")
+            raise UserError(f"unknown tie rule {ties!r}; there are {', '.join(rules)}")
         if time_aware:
             return self.time_aware[:, 1 + rules.index(ties)]
         return self.responses.leader_return[:, rules.index(ties)]

@@ -99,7 +99,7 @@ def entry(name: str) -> dict[str, Any]:
     table = _published()
     if name not in table:
         close = difflib.get_close_matches(name, table, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(table)}"
+        hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(table)}"
         raise UserError(f"unknown experiment {name!r}; {hint}")
     own = table[name]
     unknown = sorted(set(own) - _ENTRY_KEYS) + sorted(set(own.get("hyperopt", {})) - _HYPEROPT_KEYS)
@@ -193,7 +193,7 @@ def resolve(
     seeds = tree.pop("seed", 0)
     seeds = seeds["grid"] if is_grid(seeds) else [seeds]
     if not all(isinstance(seed, int) and not isinstance(seed, bool) and 0 <= seed < 2**31 for seed in seeds):
-        raise UserError(f"seed={seeds}; seeds are whole numbers from 0 to 2147483647")
+        raise UserError(f"seed={seeds}; a seed is a whole number from 0 to 2147483647")
     stop = found.get("stop", {})
     if set(stop) - {STEPS}:
         raise UserError(f"experiment {name} stops at {sorted(stop)}; only {STEPS} is known")

@@ -215,7 +215,7 @@ def _refuse_unknown(tree: Mapping[str, Any], known: set[str], prefix: str) -> No
     for key in tree:
         if key not in known:
             close = difflib.get_close_matches(str(key), known, n=1)
-            hint = f"did you mean {prefix}{close[0]}?" if close else f"known: {', '.join(sorted(known))}"
+            hint = f"did you mean {prefix}{close[0]}?" if close else f"there are {', '.join(sorted(known))}"
             raise UserError(f"unknown key {prefix}{key}; {hint}")
 
 

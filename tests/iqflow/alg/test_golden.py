@@ -39,7 +39,8 @@ def tree(recorded, prefix):
     """A stored network, heads stacked."""
     net = jax.tree.map(jnp.asarray, recorded.tree(prefix))
     assert net, f"no entries below {prefix}/"
-    return joint_q.stack_heads(net) if "mlp_list_0" in net else net
+    heads = [net.pop(f"mlp_list_{i}") for i in range(sum(name.startswith("mlp_list_") for name in net))]
+    return net | {"mlp_list": jax.tree.map(lambda *leaves: jnp.stack(leaves), *heads)} if heads else net
 
 
 def adam(recorded, prefix):

@@ -81,7 +81,7 @@ def test_what_is_refused():
     with pytest.raises(gymnasium.error.InvalidAction):
         env.step(np.full(5, 3))
     assert env.render() is None
-    with pytest.raises(UserError, match="no map 'moon'"):
+    with pytest.raises(UserError, match="unknown map 'moon'"):
         make("iqflow/Cleanup7x7-v0", map_name="moon")
     with pytest.raises(UserError, match="min_at_lever is 7"):
         make("iqflow/EscapeRoom-v0", min_at_lever=7)

@@ -8,8 +8,6 @@ import pytest
 
 from common.cli import UserError
 from iqflow.config.loading import override, read_tree, resolve
-from iqflow.env.cleanup import maps
-from iqflow.env.cleanup.environment import Cleanup
 from iqflow.eval import evaluate, evaluation, mechanism
 from iqflow.trainer import storage
 from iqflow.trainer.training import Trainer
@@ -72,15 +70,6 @@ def test_scripted_agents_take_the_followers_places(written):
         # A1 never fires, A3 stands where it reaches nothing, A2 finds waste in every other step or so
         cleaned = float(row["waste_cleared"])
         assert cleaned > 2 if row["scripted"] == "A2" else cleaned == 0
-
-
-def test_a_mechanism_is_refused_on_another_map(path):
-    saved = mechanism.load(path)
-    saved.check_fits(Cleanup())
-    with pytest.raises(UserError, match="trained on another map"):
-        saved.check_fits(Cleanup(rows=maps.MAPS["cleanup_other"]))
-    with pytest.raises(UserError, match="n_agents 2, and here it is 3: another map or game"):
-        saved.check_fits(Cleanup(n_agents=3))
 
 
 def test_agents_without_a_mechanism_are_not_probed(tmp_path):

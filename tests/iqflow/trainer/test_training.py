@@ -301,7 +301,7 @@ def test_a_file_without_a_mechanism_is_refused(tmp_path):
     "words, told",
     [
         (f"{QFLOW} --mechanism x", "--mechanism is for --alg pg"),
-        (f"{PG} --mechanism nowhere/agents_1", "no such file"),
+        (f"{PG} --mechanism nowhere/agents_1", "no checkpoint at nowhere/agents_1"),
     ],
 )
 def test_a_mechanism_that_nothing_reads_or_that_is_not_there(words, told):

@@ -13,7 +13,7 @@ from marlhf import networks
 from marlhf.agents import Agent, AgentMeta
 from marlhf.data import collect
 from marlhf.data.collect import UNIFORM, Collector, collect_file, deviating_agent, file_key
-from marlhf.data.files import load_rows
+from marlhf.data.files import RowsFile, load_files
 from marlhf.data.trajectories import cut
 from marlhf.environments import make_task
 
@@ -119,7 +119,10 @@ def test_a_file_says_what_made_it(single, tmp_path):
     rows = collect_file(
         single, tmp_path, 4, seed=7, policy="expert|rookie1", who="each", made_by={"agents_hash": "abc"}
     )
-    found, made_by = load_rows(tmp_path / "traj_batch_4.npz")
+    path = tmp_path / "traj_batch_4.npz"
+    found = load_files([path])
+    with RowsFile(path) as file:
+        made_by = file.made_by
     np.testing.assert_array_equal(found.actions, rows.actions)
     expected = {
         "task": "MPE_simple_spread_v3", "policy": "expert|rookie1", "seed": 7, "index": 4, "epsilon": 0.0,
@@ -139,7 +142,7 @@ def test_overcooked_records_what_was_done(tmp_path):
     )
     play = Collector(task, UNIFORM, stay, n_envs=2, n_steps=400)
     collect_file(play, tmp_path, 0, seed=0, policy="x", made_by={})
-    rows, _ = load_rows(tmp_path / "traj_batch_0.npz")
+    rows = load_files([tmp_path / "traj_batch_0.npz"])
     assert rows.obs.dtype == np.uint8 and rows.obs.shape == (400, 2, 2, 522)
     assert (rows.actions[:, 0] == 4).all()
     counts = np.bincount(rows.actions[:, 1].reshape(-1), minlength=6)

@@ -7,7 +7,7 @@ import pytest
 
 from common.cli import UserError
 from marlhf.data import files
-from marlhf.data.files import Rows, load_files, load_rows, save_rows
+from marlhf.data.files import Rows, RowsFile, load_files, save_rows
 
 AGENTS = ["agent_0", "agent_1"]
 
@@ -32,7 +32,10 @@ def some_rows(seed=0, envs=3, width=6, seen=np.float32):
 def test_a_file_gives_back_what_was_saved(tmp_path, seen):
     rows = some_rows(seen=seen)
     save_rows(tmp_path / "deep" / "a.npz", rows, {"agents": AGENTS, "seed": 5})
-    found, made_by = load_rows(tmp_path / "deep" / "a.npz")
+    path = tmp_path / "deep" / "a.npz"
+    found = load_files([path])
+    with RowsFile(path) as file:
+        made_by = file.made_by
     assert made_by == {"format": files.FORMAT, "agents": AGENTS, "seed": 5}
     for name, want in rows._asdict().items():
         got = getattr(found, name)
@@ -88,7 +91,7 @@ def test_files_of_another_task_or_shape_are_refused(tmp_path):
 def test_damage_is_refused(tmp_path):
     path = tmp_path / "a.npz"
     with pytest.raises(UserError, match="no file of recorded play at"):
-        load_rows(path)
+        load_files([path])
     with pytest.raises(UserError, match="no file at"):
         files.file_hash(path)
     save_rows(path, some_rows(), {"agents": AGENTS})
@@ -96,18 +99,18 @@ def test_damage_is_refused(tmp_path):
     for damaged in (b"", b"not a file of ours", whole[: len(whole) // 2], whole[:-30]):
         path.write_bytes(damaged)
         with pytest.raises(UserError, match="not a whole file of recorded play.*collect it again"):
-            load_rows(path)
+            load_files([path])
     flipped = bytearray(whole)
     flipped[len(whole) // 3] ^= 0xFF
     path.write_bytes(bytes(flipped))
     with pytest.raises(UserError, match="not a whole file of recorded play"):
-        load_rows(path)
+        load_files([path])
     np.savez(path, header=np.array(json.dumps({"format": files.FORMAT, "agents": AGENTS})))
     with pytest.raises(UserError, match="not a whole file of recorded play"):
-        load_rows(path)
+        load_files([path])
     np.savez(path, something=np.zeros(3))
     with pytest.raises(UserError, match="no header of the form"):
-        load_rows(path)
+        load_files([path])
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):

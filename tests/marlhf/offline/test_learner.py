@@ -194,10 +194,10 @@ def test_labels_find_their_steps(data):
 @pytest.mark.parametrize(
     "wrong, told",
     [
-        ({"algorithm": "qmix"}, "'qmix' is unknown; it can be vdn, maiql, mabcq"),
+        ({"algorithm": "qmix"}, "unknown algorithm 'qmix'; there are vdn, maiql, mabcq"),
         ({"alignment": "late"}, "alignment 'late'"),
-        ({"gamma": 1.5}, "GAMMA=1.5 must lie between 0 and 1"),
-        ({"lr": 0.0}, "LR=0.0 must be above 0"),
+        ({"gamma": 1.5}, "GAMMA=1.5; it has to be 0 to 1"),
+        ({"lr": 0.0}, "LR=0.0; it has to be above 0"),
         ({"buffer_batch_size": 0}, "BUFFER_BATCH_SIZE=0"),
         ({"algorithm": "maiql", "td_lambda_loss": True}, "TD_LAMBDA_LOSS=True is not for maiql"),
     ],

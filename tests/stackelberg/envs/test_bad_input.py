@@ -16,7 +16,7 @@ REPEATED = "repeated_matrix_game_stackelberg_observed_queries"
     ("name", "config", "message"),
     [
         ("matrix_gam", {}, "did you mean 'matrix_game'"),
-        ("no such thing", {}, "known: .*matrix_game"),
+        ("no such thing", {}, "there are .*matrix_game"),
         (REPEATED, {"small_memroy": True}, "has no argument 'small_memroy'; did you mean 'small_memory'"),
         ("repeated_matrix_game_tabularq", {"q_alpha": 0.01}, "no argument 'q_alpha'; did you mean 'alpha'"),
         ("matrix_game_tabularq", {"reward_offset": -2.5}, "no argument 'reward_offset'"),
@@ -25,7 +25,7 @@ REPEATED = "repeated_matrix_game_stackelberg_observed_queries"
         (REPEATED, {"query_observations": (0, 5)}, "query 5 does not fit the memory '5-state'"),
         (REPEATED, {"episode_length": 0}, "episode_length must be a whole number of at least 1, not 0"),
         (REPEATED, {"n_samples": 1.5}, "n_samples must be a whole number"),
-        (REPEATED, {"samples_summarize": "median"}, "choose one of list, mean"),
+        (REPEATED, {"samples_summarize": "median"}, "there are list, mean"),
         (REPEATED, {"samples_summarize": "mean", "discrete_obs": True}, "no whole-number code"),
         (REPEATED, {"tell_leader_mock": True}, "no meaning without tell_leader"),
         (REPEATED, {"tell_leader": True, "consistent_commitment": True}, "without tell_leader"),
@@ -72,7 +72,7 @@ def test_a_configuration_can_be_checked_without_building():
 def test_games_and_protocols_are_checked():
     with pytest.raises(UserError, match="one shape"):
         Game.from_bimatrix([[1, 2]], [[1], [2]])
-    with pytest.raises(UserError, match="unknown memory '4-state'; choose one of none, 3-state, 5-state"):
+    with pytest.raises(UserError, match="unknown memory '4-state'; there are none, 3-state, 5-state"):
         Protocol("4-state")
     with pytest.raises(UserError, match="finite"):
         Protocol(reward_offset=float("inf"))

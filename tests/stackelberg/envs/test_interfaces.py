@@ -128,6 +128,18 @@ def test_rllib_checker(name, config, caplog):
     assert env.num_agents == len(env.possible_agents)
 
 
+def test_registered_with_rllib():
+    pytest.importorskip("ray")
+    from ray.tune.registry import ENV_CREATOR, _global_registry
+
+    from stackerlberg.envs.rllib import register_rllib_envs
+
+    register_rllib_envs()
+    for name in FACTORIES:
+        env = _global_registry.get(ENV_CREATOR, name)({})
+        assert type(env.machine) is type(make_env(name)) and env.possible_agents[0] == LEADER
+
+
 @pytest.mark.parametrize(("name", "config"), CASES, ids=IDS)
 def test_rllib_episodes_keep_every_reward(name, config):
     """RLlib's own episode takes every step of every environment, late and leaving agents included."""

@@ -97,7 +97,7 @@ def named(name: str) -> tuple[str, ...]:
         UserError: there is no such map (the original took any other name for its third map).
     """
     if name not in MAPS:
-        raise UserError(f"there is no map {name!r}; there are {', '.join(MAPS)}")
+        raise UserError(f"unknown map {name!r}; there are {', '.join(MAPS)}")
     return MAPS[name]
 
 

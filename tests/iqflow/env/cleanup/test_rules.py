@@ -306,5 +306,5 @@ def test_configurations(recorded):
         from_config(section | {"obs_height": 11})
     with pytest.raises(UserError, match="lack beam_width"):
         from_config({key: value for key, value in section.items() if key != "beam_width"})
-    with pytest.raises(UserError, match="no map 'cleanup'"):
+    with pytest.raises(UserError, match="unknown map 'cleanup'"):
         from_config(section | {"map_name": "cleanup"})
