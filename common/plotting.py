@@ -216,9 +216,10 @@ def heatmap(
     columns: Sequence[str],
     unit: str,
     *,
+    form: str = "{:.2f}",
     limits: tuple[float, float] | None = None,
 ) -> None:
-    """``[rows, columns]`` as coloured cells with their values, a colour bar labelled `unit`."""
+    """``[rows, columns]`` as coloured cells with their values (`form`), a colour bar labelled `unit`."""
     matrix = np.asarray(matrix, dtype=np.float64)
     if matrix.shape != (len(rows), len(columns)):
         raise ValueError(
@@ -228,7 +229,7 @@ def heatmap(
     ax.imshow(np.ma.masked_invalid(matrix), cmap=scale.cmap, norm=scale.norm)
     _cells(ax, rows, columns)
     for (i, j), value in np.ndenumerate(matrix):
-        _write(ax, j, i, value, scale, "{:.2f}", 8.5)
+        _write(ax, j, i, value, scale, form, 8.5)
     ax.figure.colorbar(scale, ax=ax, label=unit)
 
 
