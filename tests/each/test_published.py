@@ -53,3 +53,5 @@ def test_a_published_verdict_names_its_runs_and_where_they_ran(paper, name):
     assert {run["status"] for run in verdict["runs"]} == {"finished"}
     assert len(records) == len({run["address"] for run in verdict["runs"]})
     assert all(record["status"] == "finished" and record["seconds"] > 0 for record in records)
+    # Runs that were copied here from another checkout would bring its folder along.
+    assert not [word for record in records for word in record["command"].split() if Path(word).is_absolute()]
