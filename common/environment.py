@@ -6,6 +6,7 @@
 The environment lands in ``.venv/<paper>`` and is remade only when the lock, ``pyproject.toml`` or Python changed.
 """
 
+import fcntl
 import hashlib
 import os
 import re
@@ -70,13 +71,19 @@ def find_uv(python):
         return found
     folder = os.path.join(ROOT, ".venv", "uv")
     uv = os.path.join(folder, "bin", "uv")
-    if not os.path.exists(uv):
-        run("uv is not on the PATH; installing it into .venv/uv", [python, "-m", "venv", "--clear", folder])
-        run(
-            "pip install uv",
-            [os.path.join(folder, "bin", "python"), "-m", "pip", "install", "--quiet", "uv==0.13.8"],
-        )
+    with open(folder + ".lock", "w") as lock:
+        # `make -j2 ...` makes two environments at a time: one of them installs uv, the other waits for it
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not os.path.exists(uv):
+            install_uv(python, folder)
     return uv
+
+
+def install_uv(python, folder):
+    """uv in a virtual environment of its own."""
+    run("uv is not on the PATH; installing it into .venv/uv", [python, "-m", "venv", "--clear", folder])
+    pip = [os.path.join(folder, "bin", "python"), "-m", "pip"]
+    run("pip install uv", [*pip, "install", "--quiet", "uv==0.13.8"])
 
 
 def client_settings(python):
