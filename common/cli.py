@@ -8,8 +8,9 @@ import errno
 import os
 import re
 import sys
-from collections.abc import Callable, Sequence
-from typing import NoReturn
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
 
 _REASONS = {
     errno.ENOSPC: "no space left on the disk; free some and run the same command again, nothing is lost",
@@ -23,6 +24,13 @@ DEVICES = ("auto", "cpu", "cuda")
 
 class UserError(Exception):
     """Something the person at the keyboard can mend; its text names what is wrong and what would be right."""
+
+
+def nearest(name: Any, known: Iterable[str], form: str = "{!r}") -> str:
+    """The end of a refusal of `name`: the nearest of `known`, written like `form`, or all of them if none is near."""
+    known = list(known)
+    close = difflib.get_close_matches(str(name), known, n=1)
+    return f"did you mean {form.format(close[0])}?" if close else f"there are {', '.join(known)}"
 
 
 class _Help(argparse.ArgumentDefaultsHelpFormatter):
@@ -76,6 +84,32 @@ def add_run_flags(
     """``--run_root`` and ``--device``, which every training program has."""
     parser.add_argument("--run_root", default="", help=f"folder of the runs; empty: results/{paper}/runs")
     parser.add_argument("--device", default=device, choices=devices, help="where to compute")
+
+
+def add_film_flags(
+    parser: argparse.ArgumentParser, steps: str, fps: float | None, fps_help: str = "steps a second"
+) -> None:
+    """``--output``, ``--seed``, ``--steps`` (`steps` is its help) and ``--fps``, which every film has."""
+    parser.add_argument("--output", type=Path, required=True, help="the GIF to write")
+    parser.add_argument("--seed", type=int, default=0, help="of the episode")
+    parser.add_argument("--steps", type=int, help=steps)
+    parser.add_argument("--fps", type=float, default=fps, help=fps_help)
+
+
+def check_film_flags(options: argparse.Namespace, most_steps: int) -> None:
+    """Whether a film can be what the flags of `add_film_flags` say.
+
+    Raises:
+        UserError: it can't.
+    """
+    if options.steps is not None and not 1 <= options.steps <= most_steps:
+        raise UserError(f"--steps {options.steps}; it has to be 1 to {most_steps}")
+    if options.fps is not None and not 0.2 <= options.fps <= 50:
+        raise UserError(f"--fps {options.fps:g}; it has to be 0.2 to 50")
+    if not 0 <= options.seed < 2**32:
+        raise UserError(f"--seed {options.seed}; it has to be 0 to {2**32 - 1}")
+    if options.output.suffix != ".gif":
+        raise UserError(f"--output {options.output}; a film is a GIF, so the name has to end in .gif")
 
 
 def run_main(

@@ -210,15 +210,6 @@ def _batches(runs: Sequence[PlannedRun], device: str) -> list[list[PlannedRun]]:
     return list(groups.values())
 
 
-def _compile_once(figure: Figure) -> dict[str, str]:
-    """JAX's settings for runs that take longer to compile than to run: a paper's processes share what they compile."""
-    return {
-        "JAX_COMPILATION_CACHE_DIR": str(figure.root / "results" / figure.paper / "compiled"),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.3",
-        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
-    }
-
-
 def _start(figure: Figure, batch: Sequence[PlannedRun], jobs: int, device: str) -> subprocess.Popen:
     root, first = figure.output / "runs", batch[0]
     command = first.command
@@ -227,7 +218,13 @@ def _start(figure: Figure, batch: Sequence[PlannedRun], jobs: int, device: str) 
     threads = str(max(1, (os.cpu_count() or 1) // jobs))
     environment = os.environ | {"OMP_NUM_THREADS": threads, "MPLBACKEND": "Agg"}
     if figure.profile == "smoke":
-        environment |= _compile_once(figure)
+        # It takes longer to compile than to run: a paper's processes share what they compile.
+        environment |= {
+            "OMP_NUM_THREADS": "1",
+            "JAX_COMPILATION_CACHE_DIR": str(figure.root / "results" / figure.paper / "compiled"),
+            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.3",
+            "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+        }
     with open(root / f"{first.spec.address}.log", "ab") as log:
         return subprocess.Popen(
             [sys.executable, *command, "--run_root", str(root), "--device", device],

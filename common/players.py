@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,22 @@ from common.runs import RunFolder, RunSpec, source_digest
 
 #: first entry of every player file; tournament/README.md says what such a file holds
 FORMAT = "opponent-shaping-player/1"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A command and the players that come of it.
+
+    Attributes:
+        group: name of the recipe, first part of the players' names.
+        args: of the command; seeds: one run and one player each, its first agent.
+    """
+
+    group: str
+    label: str
+    about: str
+    args: str
+    seeds: tuple[int, ...]
 
 
 def finished_run(

@@ -1,10 +1,9 @@
-"""A progress bar for a person who watches, plain lines for a log."""
+"""A progress bar for a person who watches, a plain line every 30 seconds for a log; on stderr."""
 
 from __future__ import annotations
 
 import sys
 import time
-from typing import TextIO
 
 
 def duration(seconds: float) -> str:
@@ -21,12 +20,10 @@ class Progress:
     Args:
         label: what is being done.
         total: the amount of work, in the unit of `update`.
-        stream: where to write; a terminal gets one line that is redrawn, anything else a line every `every` seconds.
     """
 
-    def __init__(self, label: str, total: float, stream: TextIO | None = None, every: float = 30.0):
-        self.label, self.total, self.every = label, max(total, 1e-9), every
-        self.stream = stream or sys.stderr
+    def __init__(self, label: str, total: float):
+        self.label, self.total, self.stream = label, max(total, 1e-9), sys.stderr
         self.live = self.stream.isatty()
         self.began = self.shown = time.monotonic()
         self.start: float | None = None
@@ -35,7 +32,7 @@ class Progress:
         """Report `done` of `total`; work that was already there at the first call does not count into the rate."""
         now = time.monotonic()
         self.start = done if self.start is None else self.start
-        if now - self.shown < (0.2 if self.live else self.every):
+        if now - self.shown < (0.2 if self.live else 30.0):
             return
         self.shown = now
         share = min(done / self.total, 1.0)

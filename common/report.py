@@ -86,20 +86,16 @@ def _read(path: Path) -> dict[str, Any]:
         }
 
 
-def _number(value: float | None) -> str:
-    return "none" if value is None else f"{value:.4g}"
-
-
 def _measured(claim: Mapping[str, Any]) -> str:
     """``0.97 (0.93 to 0.99, n = 20)``: the value, its 95 % interval and the number of runs, as far as known."""
     if claim.get("value") is None:
         return "no value yet"
     extra = []
     if claim.get("low") is not None and claim.get("high") is not None:
-        extra.append(f"{_number(claim['low'])} to {_number(claim['high'])}")
+        extra.append(f"{claim['low']:.4g} to {claim['high']:.4g}")
     if claim.get("n") is not None:
         extra.append(f"n = {claim['n']}")
-    return _number(claim["value"]) + (f" ({', '.join(extra)})" if extra else "")
+    return f"{claim['value']:.4g}" + (f" ({', '.join(extra)})" if extra else "")
 
 
 def _paper(claim: Mapping[str, Any]) -> str:
@@ -113,36 +109,34 @@ def _reached(verdict: Mapping[str, Any]) -> str:
 
 def front_page(readme: str, folder: Path) -> str:
     """The text of the README with the table of every published figure between its two markers."""
-    rows = [
-        "| figure | command | first claim: paper / ours | claims reached | verdict | time |",
-        "|" + " --- |" * 6,
-    ]
+    rows = []
     for verdict in published(folder):
         where = f"published/{verdict['paper']}/{verdict['figure']}"
         first = verdict["claims"][0] if verdict["claims"] else None
-        cells = [
+        machine = "one core" if verdict["provenance"]["device"] == "cpu" else "a GPU"
+        cells = (
             f"[{verdict['paper']} {verdict['figure']}]({where}/figure.png)",
             f"`{verdict['command']}`",
             f"{first['text']}: {_paper(first)} / **{_measured(first)}**" if first else "none",
             f"{_reached(verdict)} ([all]({where}/verdict.json))",
             _status(verdict["status"]),
-            f"{duration(verdict['seconds'])} on one core"
-            if verdict["provenance"]["device"] == "cpu"
-            else f"{duration(verdict['seconds'])} on a GPU",
-        ]
-        rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+            f"{duration(verdict['seconds'])} on {machine}",
+        )
+        rows.append(cells)
+    headings = ("figure", "command", "first claim: paper / ours", "claims reached", "verdict", "time")
+    table = _markdown_table(headings, rows, padded=False)
     before, _, rest = readme.partition("<!-- figures:begin -->")
     _, _, after = rest.partition("<!-- figures:end -->")
-    return before + "<!-- figures:begin -->\n" + "\n".join(rows) + "\n<!-- figures:end -->" + after
+    return f"{before}<!-- figures:begin -->\n{table}\n<!-- figures:end -->{after}"
 
 
 def _status(status: str) -> str:
     return f"{SYMBOLS[status]} {status}"
 
 
-def _markdown_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def _markdown_table(headings: Sequence[str], rows: Iterable[Sequence[str]], padded: bool = True) -> str:
     cells = [[" ".join(str(cell).split()).replace("|", "\\|") for cell in row] for row in (headings, *rows)]
-    widths = [max(3, *map(len, column)) for column in zip(*cells, strict=True)]
+    widths = [max(3, *map(len, column)) if padded else 3 for column in zip(*cells, strict=True)]
     cells.insert(1, ["-" * width for width in widths])
     return "\n".join(
         "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |"

@@ -35,7 +35,8 @@ _PACKAGES = (
 )  # fmt: skip
 # What these modules do can't change a computed number, so editing them does not make a finished run stale.
 _NEUTRAL = {
-    "cli", "checkpoints", "figures", "plotting", "progress", "report", "runs", "stats", "tracking", "verdicts",
+    "cli", "checkpoints", "figures", "plotting", "progress", "report", "runs", "settings", "stats", "tracking",
+    "verdicts",
 }  # fmt: skip
 
 
@@ -50,11 +51,7 @@ def _canonical(node: Any) -> Any:
 
 
 def _is_docstring(node: Any) -> bool:
-    return (
-        isinstance(node, ast.Expr)
-        and isinstance(node.value, ast.Constant)
-        and isinstance(node.value.value, str)
-    )
+    return isinstance(node, ast.Expr) and isinstance(getattr(node.value, "value", None), str)
 
 
 def _imported(tree: ast.AST) -> Iterator[str]:
@@ -129,17 +126,14 @@ class Checkpoint:
 
 @functools.cache
 def _revision() -> tuple[str | None, bool | None]:
-    git = ["git", "-C", str(Path(__file__).resolve().parent)]
+    def git(*words: str) -> str:
+        command, home = ["git", *words], Path(__file__).resolve().parent
+        return subprocess.run(command, cwd=home, capture_output=True, text=True, check=True).stdout.strip()
+
     try:
-        head = subprocess.run(
-            [*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True
-        ).stdout.strip()
-        dirty = subprocess.run(
-            [*git, "status", "--porcelain"], capture_output=True, text=True, check=True
-        ).stdout
+        return git("rev-parse", "HEAD"), bool(git("status", "--porcelain"))
     except (OSError, subprocess.CalledProcessError):
         return os.environ.get("SOURCE_REVISION"), None
-    return head, bool(dirty.strip())
 
 
 @functools.cache

@@ -70,10 +70,7 @@ class Claim:
             "text": self.text,
             "paper": self.paper,
             "expected": _words(low, high),
-            "value": ours.value if ours else None,
-            "low": ours.low if ours else None,
-            "high": ours.high if ours else None,
-            "n": ours.n if ours else None,
+            **{name: getattr(ours, name, None) for name in ("value", "low", "high", "n")},
             "note": ours.note if ours else "no finished run gives a value",
             "status": status,
         }

@@ -4,13 +4,12 @@
 """
 
 import argparse
-import math
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from common.cli import StrictParser, UserError, run_main
+from common.cli import StrictParser, UserError, add_film_flags, check_film_flags, run_main
 
 #: of each game; a film stays below 1 MiB. A step of Escape Room changes most of the picture, and may take two frames
 MOST_STEPS = {"cleanup": 200, "escape-room": 50}
@@ -25,7 +24,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--checkpoint", type=Path, help="a mechanism and its followers: .../agents/agents_EPISODE"
     )
-    parser.add_argument("--output", type=Path, required=True, help="the GIF to write")
     parser.add_argument(
         "--agents",
         help="one word per agent, separated by commas: follower (of the checkpoint), random; in Cleanup cleaner, harvester, "
@@ -35,28 +33,17 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--map", help="of Cleanup, without a checkpoint: which map (left out: cleanup_small_sym)"
     )
-    parser.add_argument("--seed", type=int, default=0, help="of the episode")
-    parser.add_argument(
-        "--steps",
-        type=int,
-        help="1 to 200; left out: as long as in training; in Escape Room 1 to 50, left out: 12",
-    )
-    parser.add_argument(
-        "--fps", type=float, help="steps a second; left out: 5, in Escape Room, where more is to be read, 1"
+    add_film_flags(
+        parser,
+        "1 to 200; left out: as long as in training; in Escape Room 1 to 50, left out: 12",
+        fps=None,
+        fps_help="steps a second; left out: 5, in Escape Room, where more is to be read, 1",
     )
     return parser
 
 
 def _check(options: argparse.Namespace) -> None:
-    most = MOST_STEPS[options.game]
-    if options.steps is not None and not 1 <= options.steps <= most:
-        raise UserError(f"--steps {options.steps}; in {options.game} it has to be 1 to {most}")
-    if options.fps is not None and not (math.isfinite(options.fps) and 0.2 <= options.fps <= 50):
-        raise UserError(f"--fps {options.fps:g}; it has to be 0.2 to 50")
-    if not 0 <= options.seed < 2**32:
-        raise UserError(f"--seed {options.seed}; it has to be 0 to {2**32 - 1}")
-    if options.output.suffix != ".gif":
-        raise UserError(f"--output {options.output}; a film is a GIF, so the name has to end in .gif")
+    check_film_flags(options, MOST_STEPS[options.game])
     if options.checkpoint and options.map:
         raise UserError("--map is for films without --checkpoint; a checkpoint brings its own map")
     if options.map and options.game == "escape-room":
@@ -115,7 +102,8 @@ def _escape_room(options: argparse.Namespace) -> tuple[int, int]:
     return len(frames), size
 
 
-def _body(argv: Sequence[str] | None) -> int:
+def body(argv: Sequence[str] | None = None) -> int:
+    """Command line to film."""
     options = _parser().parse_args(argv)
     _check(options)
     os.environ.setdefault("NPROC", "1")  # see `iqflow.trainer.program`
@@ -127,9 +115,5 @@ def _body(argv: Sequence[str] | None) -> int:
     return 0
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    return run_main(_body, argv, program="film.py")
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_main(body, program="film.py"))

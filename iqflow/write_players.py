@@ -11,7 +11,6 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ import numpy as np
 
 from common import players
 from common.cli import run_main
+from common.players import Recipe
 from common.runs import RunFolder
 from iqflow.programs import PROGRAMS
 
@@ -26,22 +26,6 @@ HOME = Path(__file__).resolve().parent
 SCRIPT = "iqflow/trainer/train_multiprocess.py"
 #: the first follower's observations in the game's order, own action first
 SEES = ("CC", "CD", "DC", "DD", "start")
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """A command and the players that come of it.
-
-    Attributes:
-        group: name of the recipe, first part of the players' names.
-        args: of the command; seeds: one run and one player each, its first follower.
-    """
-
-    group: str
-    label: str
-    about: str
-    args: str
-    seeds: tuple[int, ...]
 
 
 RECIPES = (

@@ -10,7 +10,6 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,27 +17,12 @@ import numpy as np
 
 from common import players
 from common.cli import run_main
+from common.players import Recipe
 from common.runs import RunFolder
 from loqa.programs import PROGRAMS
 
 HOME = Path(__file__).resolve().parent
 SCRIPT = "ipd.py"
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """A command and the players that come of it.
-
-    Attributes:
-        group: name of the recipe, first part of the players' names.
-        args: of the command; seeds: one run and one player each.
-    """
-
-    group: str
-    label: str
-    about: str
-    args: str
-    seeds: tuple[int, ...]
 
 
 _RELEASED = (

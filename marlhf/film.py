@@ -1,13 +1,11 @@
 """Films of trained agents: `python film.py spread --checkpoint expert --output FILE.gif` draws one episode as a GIF."""
 
 import argparse
-import math
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
-from common.cli import StrictParser, UserError, run_main
+from common.cli import StrictParser, add_film_flags, check_film_flags, run_main
 
 MOST_STEPS = 400
 
@@ -20,29 +18,17 @@ def _parser() -> argparse.ArgumentParser:
         required=True,
         help="an agent file, or the label of a committed one: expert, rookie1, ..., trivial, or a published number",
     )
-    parser.add_argument("--output", type=Path, required=True, help="the GIF to write")
     parser.add_argument(
         "--prey", default="default", help="Tag: default, random, motionless, or a file of a prey"
     )
-    parser.add_argument("--seed", type=int, default=0, help="of the episode")
-    parser.add_argument(
-        "--steps", type=int, help=f"1 to {MOST_STEPS}; left out: one episode (Overcooked: 100)"
-    )
-    parser.add_argument("--fps", type=float, default=5.0, help="steps a second")
+    add_film_flags(parser, f"1 to {MOST_STEPS}; left out: one episode (Overcooked: 100)", fps=5.0)
     return parser
 
 
 def body(argv: Sequence[str] | None = None) -> int:
     """Command line to film."""
     options = _parser().parse_args(argv)
-    if options.steps is not None and not 1 <= options.steps <= MOST_STEPS:
-        raise UserError(f"--steps {options.steps}; it has to be 1 to {MOST_STEPS}")
-    if not (math.isfinite(options.fps) and 0.2 <= options.fps <= 50):
-        raise UserError(f"--fps {options.fps:g}; it has to be 0.2 to 50")
-    if not 0 <= options.seed < 2**32:
-        raise UserError(f"--seed {options.seed}; it has to be 0 to {2**32 - 1}")
-    if options.output.suffix != ".gif":
-        raise UserError(f"--output {options.output}; a film is a GIF, so the name has to end in .gif")
+    check_film_flags(options, MOST_STEPS)
     os.environ.setdefault("JAX_PLATFORMS", "cpu")  # one short episode: a GPU takes longer to start
     os.environ.setdefault("NPROC", "1")
     from marlhf.environments import film

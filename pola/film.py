@@ -1,13 +1,12 @@
 """Films of trained agents: `python film.py coin --checkpoint FILE --output FILE.gif` draws one episode as a GIF."""
 
 import argparse
-import math
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from common.cli import StrictParser, UserError, run_main
+from common.cli import StrictParser, add_film_flags, check_film_flags, run_main
 
 MOST_STEPS = 200  # a film stays below 1 MiB
 
@@ -18,30 +17,20 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--checkpoint", type=Path, required=True, help="agents that POLA_dice_jax.py --save_dir DIR saved"
     )
-    parser.add_argument("--output", type=Path, required=True, help="the GIF to write")
     parser.add_argument(
         "--opponent",
         default="self",
         help="who plays blue: self (the other agent of the pair), always-cooperate, always-defect, tit-for-tat, random, "
         "or another file of agents",
     )
-    parser.add_argument("--seed", type=int, default=0, help="of the episode")
-    parser.add_argument("--steps", type=int, help=f"1 to {MOST_STEPS}; left out: as long as in training")
-    parser.add_argument("--fps", type=float, default=3.0, help="steps a second")
+    add_film_flags(parser, f"1 to {MOST_STEPS}; left out: as long as in training", fps=3.0)
     return parser
 
 
 def body(argv: Sequence[str] | None = None) -> int:
     """Command line to film."""
     options = _parser().parse_args(argv)
-    if options.steps is not None and not 1 <= options.steps <= MOST_STEPS:
-        raise UserError(f"--steps {options.steps}; it has to be 1 to {MOST_STEPS}")
-    if not (math.isfinite(options.fps) and 0.2 <= options.fps <= 50):
-        raise UserError(f"--fps {options.fps:g}; it has to be 0.2 to 50")
-    if not 0 <= options.seed < 2**32:
-        raise UserError(f"--seed {options.seed}; it has to be 0 to {2**32 - 1}")
-    if options.output.suffix != ".gif":
-        raise UserError(f"--output {options.output}; a film is a GIF, so the name has to end in .gif")
+    check_film_flags(options, MOST_STEPS)
     os.environ.setdefault("NPROC", "1")  # see `pola.dice.program.choose_device`
     os.environ.setdefault(
         "JAX_PLATFORMS", "cpu"

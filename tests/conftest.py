@@ -1,6 +1,8 @@
 """What every paper's tests share: golden cases (`@pytest.mark.golden("step_*.npz")` gives a test its files as `case`),
-a reader of mirrors to wandb, compiled programs, a process that is killed, and the marker `slow`."""
+scripts as modules, a reader of mirrors to wandb, compiled programs, a process that is killed, and the marker `slow`."""
 
+import functools
+import importlib.util
 import os
 import signal
 import subprocess
@@ -8,7 +10,92 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from common.checkpoints import nested
+from common.cli import run_main
+
+TESTS = Path(__file__).parent
+
+
+class Recorded(dict):
+    """The values of one NPZ file by name."""
+
+    def tree(self, prefix):
+        """The entries below ``prefix/`` or ``prefix:`` as nested dictionaries, floats in single precision."""
+        below = {
+            name[len(prefix) + 1 :]: self[name]
+            for name in self
+            if name.startswith((f"{prefix}/", f"{prefix}:"))
+        }
+        return nested(
+            {name: np.float32(value) if value.dtype.kind == "f" else value for name, value in below.items()}
+        )
+
+
+@pytest.fixture
+def recorded(case):
+    """The golden case of a test."""
+    return Recorded(np.load(case))
+
+
+def _paper(path) -> str:
+    """The folder of the paper that a test or a folder of tests belongs to."""
+    return path.relative_to(TESTS).parts[0]
+
+
+@pytest.fixture(scope="session")
+def script():
+    """`script(path)`: a file as a module; what it does when Python is started with it stays undone."""
+
+    def load(path):
+        spec = importlib.util.spec_from_file_location("_".join(Path(path).with_suffix("").parts[-2:]), path)
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[spec.name] = module  # where its dataclasses look for it
+        spec.loader.exec_module(module)
+        return module
+
+    return load
+
+
+@pytest.fixture(scope="module")
+def film(script, request):
+    """The paper's ``film.py``: the words of a command line -> the exit code."""
+    module = script(TESTS.parent / _paper(request.path) / "film.py")
+    return functools.partial(run_main, module.body, program="film.py")
+
+
+@pytest.fixture
+def same_film():
+    """`same_film(new, old)`: as many frames of one size, and the same last one, which shows all that came before."""
+    from PIL import Image
+
+    def compare(*paths):
+        with Image.open(paths[0]) as new, Image.open(paths[1]) as old:
+            assert (new.n_frames, new.size) == (old.n_frames, old.size)
+            for picture in (new, old):
+                picture.seek(new.n_frames - 1)
+            assert np.array_equal(np.asarray(new.convert("RGB")), np.asarray(old.convert("RGB")))
+
+    return compare
+
+
+@pytest.fixture(scope="module")
+def writer(script, request):
+    """The paper's ``write_players.py``."""
+    return script(TESTS.parent / _paper(request.path) / "write_players.py")
+
+
+@pytest.fixture
+def original_streams():
+    """The random streams of the originals' JAX."""
+    import jax
+
+    partitionable = jax.config.jax_threefry_partitionable
+    jax.config.update("jax_threefry_partitionable", False)
+    yield
+    jax.config.update("jax_threefry_partitionable", partitionable)
 
 
 @pytest.fixture
@@ -107,8 +194,7 @@ def _folder(metafunc) -> Path:
     chosen = metafunc.config.getoption("--golden-dir")
     if chosen is not None:
         return chosen
-    tests = Path(__file__).parent
-    return tests / metafunc.definition.path.relative_to(tests).parts[0] / "golden"
+    return TESTS / _paper(metafunc.definition.path) / "golden"
 
 
 def pytest_generate_tests(metafunc):

@@ -8,64 +8,18 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import difflib
-import math
 import types
-import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from common.cli import StrictParser, UserError, add_run_flags, parse_seeds
+from common.cli import StrictParser, UserError, add_run_flags, nearest, parse_seeds
+from common.settings import build, choice, switch, text
 
 CONFIG = Path(__file__).resolve().parents[1] / "config"
 #: keys that say where something is put, not what is computed
 PRESENTATION = ("save_dir",)
-
-
-# --- what a field may hold ---------------------------------------------------------------------------------------
-
-
-def _rule(test: Callable[[Any], bool], wanted: str, default: Any = dataclasses.MISSING) -> Any:
-    return field(default=default, metadata={"test": test, "wanted": wanted})
-
-
-def choice(*allowed: Any, default: Any = dataclasses.MISSING) -> Any:
-    """One of the values given."""
-    return _rule(lambda value: value in allowed, " or ".join(map(str, allowed)), default)
-
-
-def at_least(least: float, default: Any = dataclasses.MISSING) -> Any:
-    """A finite number that is not below `least`."""
-    return _rule(
-        lambda value: math.isfinite(value) and value >= least, f"a number from {least:g} on", default
-    )
-
-
-def positive(default: Any = dataclasses.MISSING) -> Any:
-    """A finite number above 0."""
-    return _rule(lambda value: math.isfinite(value) and value > 0, "a number above 0", default)
-
-
-def fraction(default: Any = dataclasses.MISSING) -> Any:
-    """A number from 0 to 1."""
-    return _rule(lambda value: 0 <= value <= 1, "a number from 0 to 1", default)
-
-
-def number(default: Any = dataclasses.MISSING) -> Any:
-    """Any finite number."""
-    return _rule(math.isfinite, "a finite number", default)
-
-
-def text(default: Any = dataclasses.MISSING) -> Any:
-    """Any text."""
-    return _rule(lambda value: True, "text", default)
-
-
-def switch(default: Any = dataclasses.MISSING) -> Any:
-    """True or False."""
-    return _rule(lambda value: True, "True or False", default)
 
 
 # --- blocks beside hp --------------------------------------------------------------------------------------------
@@ -116,73 +70,6 @@ class Launch:
             hp.pop(key, None)
         hp["seed"] = self.seeds[0] if seed is None else seed
         return {"hp": hp, "jax_threefry_partitionable": self.jax.jax_threefry_partitionable}
-
-
-# --- from a plain tree to frozen dataclasses ---------------------------------------------------------------------
-
-
-def _fits(value: Any, kind: Any) -> Any:
-    """`value` as `kind`, or the `kind` itself refused with TypeError."""
-    if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
-    if kind is int and isinstance(value, float) and value.is_integer():
-        return int(value)
-    if typing.get_origin(kind) is tuple and isinstance(value, list | tuple):
-        inner = typing.get_args(kind)[0]
-        return tuple(_fits(item, inner) for item in value)
-    if (
-        isinstance(kind, type)
-        and isinstance(value, kind)
-        and not (kind is not bool and isinstance(value, bool))
-    ):
-        return value
-    raise TypeError
-
-
-_KINDS = {int: "a whole number", float: "a number", str: "text", bool: "True or False"}
-
-
-def build(
-    kind: type, tree: Mapping[str, Any], path: str, dead: Mapping[str, str] = types.MappingProxyType({})
-):
-    """The frozen dataclass `kind` from a plain tree.
-
-    Args:
-        path: where the tree stands, for errors (``hp``).
-        dead: dotted keys that nobody reads, with the reason; naming one is refused.
-    Raises:
-        UserError: an unknown, dead or missing key, a wrong type, a value out of range.
-    """
-    if not isinstance(tree, Mapping):
-        raise UserError(f"{path} is a block of keys, not {tree!r}")
-    hints, fields = typing.get_type_hints(kind), {item.name: item for item in dataclasses.fields(kind)}
-    for key in tree:
-        full = f"{path}.{key}"
-        if full in dead:
-            raise UserError(f"{full} {dead[full]}; leave it out")
-        if key not in fields:
-            close = difflib.get_close_matches(str(key), fields, n=1)
-            hint = f"did you mean {path}.{close[0]}?" if close else "--cfg job prints every key"
-            raise UserError(f"unknown key {full}; {hint}")
-    values = {}
-    for name, item in fields.items():
-        full = f"{path}.{name}"
-        if name not in tree:
-            if item.default is dataclasses.MISSING:
-                raise UserError(f"{full} is missing")
-            continue
-        value = tree[name]
-        if dataclasses.is_dataclass(hints[name]):
-            values[name] = build(hints[name], value, full, dead)
-            continue
-        try:
-            values[name] = _fits(value, hints[name])
-        except TypeError:
-            wanted = item.metadata.get("wanted") or _KINDS.get(hints[name], "a list")
-            raise UserError(f"{full}={value!r}; it has to be {wanted}") from None
-        if "test" in item.metadata and not item.metadata["test"](values[name]):
-            raise UserError(f"{full}={value}; it has to be {item.metadata['wanted']}")
-    return kind(**values)
 
 
 # --- the command line --------------------------------------------------------------------------------------------
@@ -251,7 +138,7 @@ def read(
         program: the script's name, for errors and help.
         root: ``ipd`` or ``coin``: the folder under ``config/``.
         hp_type: frozen dataclass of ``hp.*``; it has a field `seed`.
-        dead: see `build`.
+        dead: see `common.settings.build`.
     Raises:
         UserError: anything in the command line that nobody reads or that can't be.
         SystemExit: after ``--help`` and ``--cfg job``, with code 0; after a wrong flag with code 2.
@@ -265,9 +152,9 @@ def read(
         raise UserError("--seed and --seeds exclude each other")
     _refuse_dead(options.overrides, dead)
     tree = _compose(root, options.overrides)
-    unknown = sorted(set(tree) - {"hp", "wandb", "jax"})
-    if unknown:
-        raise UserError(f"unknown key {unknown[0]}; --cfg job prints every key")
+    blocks = ("hp", "wandb", "jax")
+    if unknown := sorted(set(tree) - set(blocks)):
+        raise UserError(f"unknown key {unknown[0]}; {nearest(unknown[0], blocks, '{}')}")
     seeds = parse_seeds(options.seeds) if options.seeds else (options.seed,)
     if seeds != (None,):
         tree["hp"]["seed"] = seeds[0]

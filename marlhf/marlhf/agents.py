@@ -9,7 +9,6 @@ mixes; the published numbers (specification, section 2.2) are read as aliases of
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import json
 import os
 from collections.abc import Mapping
@@ -23,7 +22,7 @@ import safetensors
 import safetensors.numpy
 from flax import traverse_util
 
-from common.cli import UserError
+from common.cli import UserError, nearest
 
 from . import networks
 from .offline.team import Team
@@ -246,10 +245,7 @@ def role_of(task: Any, label: str) -> str:
         return known[label]
     if label in LABELS or label in DEVIATORS.get(environment, ()):
         return label
-    names = [*LABELS, *known]
-    close = difflib.get_close_matches(label, names, n=1)
-    hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(names)}"
-    raise UserError(f"{environment} has no agent {label}; {hint}")
+    raise UserError(f"{environment} has no agent {label!r}; {nearest(label, [*LABELS, *known])}")
 
 
 def find_agent(task: Any, label: str, folder: Path | None = None) -> Path:

@@ -10,22 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from common.settings import at_least, choice, fraction, positive, switch, text
 from marlhf.data.mixes import Named, table_key
-from marlhf.settings import (
-    Kwargs,
-    at_least,
-    block,
-    choice,
-    counts,
-    fraction,
-    place,
-    positive,
-    source,
-    switch,
-    table,
-    text,
-    texts,
-)
+from marlhf.settings import Kwargs, block, counts, place, source, table, texts
 
 ENVIRONMENTS = ("MPE_simple_spread_v3", "MPE_simple_reference_v3", "MPE_simple_tag_v3", "overcooked")
 #: what a task is called in a table, see `table_key`

@@ -10,18 +10,16 @@ from __future__ import annotations
 import argparse
 import copy
 import dataclasses
-import difflib
 import functools
-import math
 import re
 import types
-import typing
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from common.cli import StrictParser, UserError, add_run_flags, parse_seeds
+from common.settings import build, rule
 
 CONFIG = Path(__file__).resolve().parents[1] / "train" / "config"
 
@@ -29,48 +27,19 @@ CONFIG = Path(__file__).resolve().parents[1] / "train" / "config"
 # --- what a field may hold ---------------------------------------------------------------------------------------
 
 
-def _rule(test: Callable[[Any], bool], wanted: str, **more: Any) -> Any:
-    return field(metadata={"test": test, "wanted": wanted, **more})
-
-
-def choice(*allowed: Any) -> Any:
-    """One of the values given."""
-    return _rule(lambda value: value in allowed, " or ".join(map(str, allowed)))
-
-
-def at_least(least: float) -> Any:
-    """A finite number that is not below `least`."""
-    return _rule(lambda value: math.isfinite(value) and value >= least, f"a number from {least:g} on")
-
-
-def positive() -> Any:
-    """A finite number above 0."""
-    return _rule(lambda value: math.isfinite(value) and value > 0, "a number above 0")
-
-
-def fraction() -> Any:
-    """A number from 0 to 1."""
-    return _rule(lambda value: 0 <= value <= 1, "a number from 0 to 1")
-
-
-def text() -> Any:
-    """Any text."""
-    return _rule(lambda value: True, "text")
-
-
 def texts() -> Any:
     """A list of texts, one at least."""
-    return _rule(lambda value: len(value) > 0, "a list of texts, for example [a,b]")
+    return rule(lambda value: len(value) > 0, "a list of texts, for example [a,b]")
 
 
 def place() -> Any:
     """Where something is written: never part of what a run is."""
-    return _rule(lambda value: True, "a path", place=True)
+    return rule(lambda value: True, "a path", place=True)
 
 
 def source() -> Any:
     """Where something is read: what lies there is part of what a run is, its name is not."""
-    return _rule(lambda value: True, "a path", place=True)
+    return rule(lambda value: True, "a path", place=True)
 
 
 def table(keys: str, length: int) -> Any:
@@ -82,17 +51,12 @@ def table(keys: str, length: int) -> Any:
     wanted = (
         f"tasks with lists of {length} folders, for example {{overcooked:[{','.join('abcde'[:length])}]}}"
     )
-    return _rule(fits, wanted, place=True)
-
-
-def switch() -> Any:
-    """True or False."""
-    return _rule(lambda value: True, "True or False")
+    return rule(fits, wanted, place=True)
 
 
 def counts(length: int) -> Any:
     """A list of `length` whole numbers, none below 0."""
-    return _rule(
+    return rule(
         lambda value: len(value) == length and min(value) >= 0,
         f"a list of {length} whole numbers from 0 on, for example [{','.join('1' * length)}]",
     )
@@ -170,84 +134,9 @@ def pick(kind: type, *trees: Any, **more: Any) -> Any:
     return kind(**values)
 
 
-# --- from a plain tree to frozen dataclasses ---------------------------------------------------------------------
-
-
-def _fits(value: Any, kind: Any) -> Any:
-    """`value` as `kind`, or the `kind` itself refused with TypeError."""
-    if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
-    if kind is int and isinstance(value, float) and value.is_integer():
-        return int(value)
-    if kind is str and isinstance(value, int | float) and not isinstance(value, bool):
-        return str(value)
-    if typing.get_origin(kind) is Mapping and isinstance(value, Mapping):
-        inner = typing.get_args(kind)[1]
-        return {str(key): _fits(item, inner) for key, item in value.items()}
-    if typing.get_origin(kind) is tuple and isinstance(value, list | tuple):
-        inner = typing.get_args(kind)[0]
-        return tuple(_fits(item, inner) for item in value)
-    if (
-        isinstance(kind, type)
-        and isinstance(value, kind)
-        and not (kind is not bool and isinstance(value, bool))
-    ):
-        return value
-    raise TypeError
-
-
-_KINDS = {int: "a whole number", float: "a number", str: "text", bool: "True or False"}
-
-
 def key_of(item: dataclasses.Field) -> str:
     """The key of a field on the command line and in the YAML files."""
     return item.metadata.get("key", item.name if item.metadata.get("block") else item.name.upper())
-
-
-def _value(raw: Any, kind: Any, item: dataclasses.Field, full: str) -> Any:
-    try:
-        value = _fits(raw, kind)
-    except TypeError:
-        wanted = item.metadata.get("wanted") or _KINDS.get(kind, "a list")
-        raise UserError(f"{full}={raw!r}; it has to be {wanted}") from None
-    if "test" in item.metadata and not item.metadata["test"](value):
-        raise UserError(f"{full}={raw}; it has to be {item.metadata['wanted']}")
-    return value
-
-
-def build(
-    kind: type, tree: Mapping[str, Any], path: str = "", dead: Mapping[str, str] = types.MappingProxyType({})
-) -> Any:
-    """The frozen dataclass `kind` from a plain tree.
-
-    Args:
-        path: where the tree stands, for errors (``alg.``; empty: the root).
-        dead: full keys that nobody reads, with the reason; naming one is refused.
-    Raises:
-        UserError: an unknown, dead or missing key, a wrong type, a value out of range.
-    """
-    if not isinstance(tree, Mapping):
-        raise UserError(f"{path.rstrip('.')} is a block of keys, not {tree!r}")
-    hints, fields = typing.get_type_hints(kind), {key_of(item): item for item in dataclasses.fields(kind)}
-    for key in tree:
-        if path + key in dead:
-            raise UserError(f"{path}{key} {dead[path + key]}; leave it out")
-        if key not in fields:
-            close = difflib.get_close_matches(str(key), fields, n=1)
-            hint = f"did you mean {path}{close[0]}?" if close else "--cfg job prints every key"
-            raise UserError(f"unknown key {path}{key}; {hint}")
-    values = {}
-    for key, item in fields.items():
-        if key not in tree:
-            if item.default is dataclasses.MISSING:
-                raise UserError(f"{path}{key} is missing")
-            continue
-        hint = hints[item.name]
-        if dataclasses.is_dataclass(hint):
-            values[item.name] = build(hint, tree[key], f"{path}{key}.", dead)
-        else:
-            values[item.name] = _value(tree[key], hint, item, path + key)
-    return kind(**values)
 
 
 # --- the command line --------------------------------------------------------------------------------------------
@@ -330,7 +219,7 @@ def read(
         program: the script's path from the paper's folder, for errors and help.
         config: name of its YAML file in ``train/config``.
         hp_type: frozen dataclass of all keys but those of `Logging`; it has a field `seed`.
-        dead: see `build`.
+        dead: see `common.settings.build`.
     Raises:
         UserError: anything in the command line that nobody reads or that can't be.
         SystemExit: after ``--help`` and ``--cfg job``, with code 0; after a wrong flag with code 2.
@@ -355,7 +244,7 @@ def read(
         print(OmegaConf.to_yaml(OmegaConf.create(tree)), end="")
         parser.exit(0)
     logging = _logging(tree)
-    hp = build(hp_type, tree, "", dead)
+    hp = build(hp_type, tree, "", dead, key_of)
     if seeds == (None,):
         seeds = (hp.seed,)
     return Launch(hp, seeds, options.run_root, options.device, logging, seed_axis=options.seed_axis)

@@ -6,7 +6,6 @@ stands once. Player 0 is the leader and chooses the row, player 1 is the followe
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -15,7 +14,7 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import ArrayLike
 
-from common.cli import UserError
+from common.cli import UserError, nearest
 from common.matrix_games import GAMES
 
 LEADER, FOLLOWER = "agent_0", "agent_1"
@@ -134,9 +133,7 @@ def named_game(name: str) -> Game:
     """
     games = named_games()
     if name not in games:
-        close = difflib.get_close_matches(str(name), games, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(sorted(games))}"
-        raise UserError(f"unknown matrix_name {name!r}; {hint}")
+        raise UserError(f"unknown matrix_name {name!r}; {nearest(name, sorted(games))}")
     return games[name]
 
 

@@ -2,7 +2,16 @@ import errno
 
 import pytest
 
-from common.cli import StrictParser, UserError, add_run_flags, parse_seeds, run_main
+from common.cli import (
+    StrictParser,
+    UserError,
+    add_film_flags,
+    add_run_flags,
+    check_film_flags,
+    nearest,
+    parse_seeds,
+    run_main,
+)
 
 
 @pytest.mark.parametrize(
@@ -50,6 +59,46 @@ def test_help_says_a_default_where_there_is_one(capsys):
     assert "folder of the runs; empty: results/pola/runs --device" in words
     assert "no default to tell --run_root" in words
     assert "where to compute (default: auto)" in words
+
+
+def test_the_nearest_name_or_all_of_them():
+    assert nearest("rokie", ["expert", "rookie"]) == "did you mean 'rookie'?"
+    assert nearest("sed", iter(["seed"]), "hp.{}") == "did you mean hp.seed?"
+    assert nearest(3, ["a", "b"]) == "there are a, b"
+
+
+def _film(*words):
+    parser = StrictParser(prog="film.py")
+    add_film_flags(parser, "1 to 9; left out: 5", fps=None, fps_help="left out: 2")
+    options = parser.parse_args(["--output", "a.gif", *words])
+    check_film_flags(options, 9)
+    return options
+
+
+def test_flags_of_a_film():
+    options = _film()
+    assert (options.steps, options.fps, options.seed, options.output.name) == (None, None, 0, "a.gif")
+    options = _film("--steps", "9", "--fps", "50", "--seed", "4294967295")
+    assert (options.steps, options.fps, options.seed) == (9, 50.0, 2**32 - 1)
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--steps", "0"], "--steps 0; it has to be 1 to 9"),
+        (["--steps", "10"], "--steps 10; it has to be 1 to 9"),
+        (["--fps", "nan"], "--fps nan; it has to be 0.2 to 50"),
+        (["--fps", "inf"], "--fps inf; it has to be 0.2 to 50"),
+        (["--fps", "0.1"], "--fps 0.1; it has to be 0.2 to 50"),
+        (["--seed", "-1"], "--seed -1; it has to be 0 to 4294967295"),
+        (["--seed", "4294967296"], "--seed 4294967296; it has to be 0 to 4294967295"),
+        (["--output", "a.mp4"], "--output a.mp4; a film is a GIF, so the name has to end in .gif"),
+    ],
+)
+def test_a_film_that_cannot_be_is_refused(words, says):
+    with pytest.raises(UserError) as caught:
+        _film(*words)
+    assert str(caught.value) == says
 
 
 @pytest.mark.parametrize(

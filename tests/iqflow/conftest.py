@@ -21,32 +21,20 @@ def compiled_programs(compiled_once):
     """Programs are compiled once."""
 
 
-class Recorded:
-    """One NPZ file of recorded values; trees are stored as `prefix/layer/kernel`."""
+@pytest.fixture(scope="session")
+def agents_file():
+    """`agents_file(folder, config, alg, exp)`: agents whose parameters are all 0, so every action is equally likely and
+    every incentive half of the largest."""
+    from iqflow.config.loading import read_tree, resolve
+    from iqflow.trainer import storage
+    from iqflow.trainer.training import Trainer
 
-    def __init__(self, path):
-        self.entries = dict(np.load(path))
+    def made(folder, config, alg, exp):
+        settings = resolve(config, read_tree(config), alg, exp)
+        trainer = Trainer(settings)
+        shapes = jax.eval_shape(trainer.agents, jax.eval_shape(trainer.fresh, np.uint32(0)))
+        agents = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
+        meta = {"alg": alg, "exp": exp, "config": settings.tree(), "seed": 1}
+        return storage.save_agents(folder, 7, agents, meta, keep=1)
 
-    def __getitem__(self, name):
-        return self.entries[name]
-
-    def __contains__(self, name):
-        return name in self.entries
-
-    def tree(self, prefix):
-        """The entries below `prefix/` as nested dictionaries."""
-        tree = {}
-        for name, value in self.entries.items():
-            if name.startswith(f"{prefix}/"):
-                *folders, leaf = name[len(prefix) + 1 :].split("/")
-                place = tree
-                for folder in folders:
-                    place = place.setdefault(folder, {})
-                place[leaf] = value
-        return tree
-
-
-@pytest.fixture
-def recorded(case):
-    """The golden case of a test."""
-    return Recorded(case)
+    return made

@@ -1,45 +1,22 @@
 """Films of Cleanup: frames whose pixels are known, the GIF, trained and scripted agents, the command."""
 
-import importlib.util
 from pathlib import Path
 
-import jax
 import numpy as np
 import pytest
 from PIL import Image
 
-from iqflow.config.loading import read_tree, resolve
 from iqflow.env.cleanup.drawing import COLOURS
 from iqflow.film import drawing, gif
 from iqflow.film.drawing import BAR, LINE, TOP
 from iqflow.film.episode import Episode
-from iqflow.trainer import storage
-from iqflow.trainer.training import Trainer
 
 ROOT = Path(__file__).resolve().parents[2]
 GOLD, TRACK = (201, 138, 20), (228, 228, 228)
 
 
 @pytest.fixture(scope="module")
-def script():
-    spec = importlib.util.spec_from_file_location("film", ROOT / "iqflow" / "film.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def agents_file(folder, config, alg, exp):
-    """Agents whose parameters are all 0: every action equally likely, every incentive half of the largest."""
-    settings = resolve(config, read_tree(config), alg, exp)
-    trainer = Trainer(settings)
-    shapes = jax.eval_shape(trainer.agents, jax.eval_shape(trainer.fresh, np.uint32(0)))
-    agents = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
-    meta = {"alg": alg, "exp": exp, "config": settings.tree(), "seed": 1}
-    return storage.save_agents(folder, 7, agents, meta, keep=1)
-
-
-@pytest.fixture(scope="module")
-def flat(tmp_path_factory):
+def flat(tmp_path_factory, agents_file):
     return agents_file(tmp_path_factory.mktemp("agents"), "config_ssd_qflow", "qflow", "ssd")
 
 
@@ -86,41 +63,37 @@ def test_the_gif_has_every_frame_and_is_the_same_again(tmp_path):
     size = gif.save(frames, tmp_path / "new" / "film.gif", fps=4)
     content = (tmp_path / "new" / "film.gif").read_bytes()
     assert len(content) == size and gif.encode(frames, 4) == content
-    with Image.open(tmp_path / "new" / "film.gif") as film:
-        assert film.n_frames == 2 and film.info["loop"] == 0
+    with Image.open(tmp_path / "new" / "film.gif") as shown:
+        assert shown.n_frames == 2 and shown.info["loop"] == 0
 
 
-def test_a_scripted_film_needs_no_checkpoint(tmp_path, script, capsys):
+def test_a_scripted_film_needs_no_checkpoint(tmp_path, film, capsys):
     output = tmp_path / "film.gif"
-    assert script.main(["cleanup", "--output", str(output), "--steps", "50", "--seed", "2"]) == 0
+    assert film(["cleanup", "--output", str(output), "--steps", "50", "--seed", "2"]) == 0
     said = capsys.readouterr().out.splitlines()
     assert said[0].startswith("1 cleaner: reward +0, cleaned ") and "incentives" not in said[0]
     assert float(said[1].split()[3].rstrip(",")) > 30  # 39 on average
-    with Image.open(output) as film:
-        assert film.n_frames == 51
+    with Image.open(output) as shown:
+        assert shown.n_frames == 51
     assert output.stat().st_size < 2**20
 
 
-def test_followers_are_paid_by_their_mechanism(tmp_path, script, capsys, flat):
+def test_followers_are_paid_by_their_mechanism(tmp_path, film, capsys, flat):
     output = tmp_path / "film.gif"
     command = ["cleanup", "--checkpoint", str(flat), "--output", str(output), "--steps", "8"]
-    assert script.main(command) == 0
+    assert film(command) == 0
     first = capsys.readouterr().out.splitlines()
     assert [line.split("incentives ")[1] for line in first[:2]] == ["8.0", "8.0"]  # sigmoid(0) x 2 = 1 a step
-    assert script.main([*command, "--agents", "A2,follower"]) == 0
+    assert film([*command, "--agents", "A2,follower"]) == 0
     assert capsys.readouterr().out.startswith("1 A2: ")
 
 
-def test_the_film_of_the_readme_is_what_its_command_draws(tmp_path, script):
+def test_the_film_of_the_readme_is_what_its_command_draws(tmp_path, film, same_film):
     """As many frames, and the same last one, which shows where both ended and all that they earned."""
     home = Path(__file__).resolve().parents[2] / "iqflow"
     agents, output = home / "agents" / "cleanup" / "agents_1000", tmp_path / "film.gif"
-    assert script.main(["cleanup", "--checkpoint", str(agents), "--output", str(output)]) == 0
-    with Image.open(output) as new, Image.open(home / "films" / "cleanup.gif") as old:
-        assert new.n_frames == old.n_frames
-        for picture in (new, old):
-            picture.seek(new.n_frames - 1)
-        assert np.array_equal(np.asarray(new.convert("RGB")), np.asarray(old.convert("RGB")))
+    assert film(["cleanup", "--checkpoint", str(agents), "--output", str(output)]) == 0
+    same_film(output, home / "films" / "cleanup.gif")
 
 
 @pytest.mark.parametrize(("words", "named"), [
@@ -134,10 +107,10 @@ def test_the_film_of_the_readme_is_what_its_command_draws(tmp_path, script):
     (["--checkpoint", "nowhere", "--map", "cleanup_other"], "--map is for films without"),
     (["--checkpoints", "x"], "did you mean --checkpoint?"),
 ])  # fmt: skip
-def test_bad_input_is_one_line_and_exit_code_2(tmp_path, script, capsys, words, named):
+def test_bad_input_is_one_line_and_exit_code_2(tmp_path, film, capsys, words, named):
     output = tmp_path / "film.gif"
     try:
-        code = script.main(["cleanup", "--output", str(output), *words])
+        code = film(["cleanup", "--output", str(output), *words])
     except SystemExit as stop:
         code = stop.code
     said = capsys.readouterr().err
@@ -148,7 +121,7 @@ def test_bad_input_is_one_line_and_exit_code_2(tmp_path, script, capsys, words, 
     ("config_img_qflow", "qflow", "ipd", "trained in ipd; a film of cleanup needs agents of --exp ssd"),
     ("config_ssd_pg", "pg", "ssd", "has no mechanism"),
 ])  # fmt: skip
-def test_other_agents_are_refused(tmp_path, script, capsys, config, alg, exp, named):
+def test_other_agents_are_refused(tmp_path, film, capsys, agents_file, config, alg, exp, named):
     path = agents_file(tmp_path, config, alg, exp)
-    assert script.main(["cleanup", "--checkpoint", str(path), "--output", str(tmp_path / "a.gif")]) == 2
+    assert film(["cleanup", "--checkpoint", str(path), "--output", str(tmp_path / "a.gif")]) == 2
     assert named in capsys.readouterr().err

@@ -1,20 +1,15 @@
 """Films of Escape Room: frames whose pixels are known, trained followers and fixed moves, the command."""
 
-import importlib.util
 from pathlib import Path
 
-import jax
 import numpy as np
 import pytest
 from PIL import Image
 
-from iqflow.config.loading import read_tree, resolve
 from iqflow.env.frames import agent_colour
 from iqflow.film import escape_drawing, escape_room
 from iqflow.film.escape_drawing import BAR, OPEN, ROOM, SHUT, TOP, centre, place_edge
 from iqflow.film.escape_room import Episodes
-from iqflow.trainer import storage
-from iqflow.trainer.training import Trainer
 
 ROOT = Path(__file__).resolve().parents[2]
 HOME = ROOT / "iqflow"
@@ -24,25 +19,7 @@ LEVER, START, DOOR = range(3)
 
 
 @pytest.fixture(scope="module")
-def script():
-    spec = importlib.util.spec_from_file_location("film", HOME / "film.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def agents_file(folder, config, alg, exp):
-    """Agents whose parameters are all 0: every action equally likely, every incentive half of the largest."""
-    settings = resolve(config, read_tree(config), alg, exp)
-    trainer = Trainer(settings)
-    shapes = jax.eval_shape(trainer.agents, jax.eval_shape(trainer.fresh, np.uint32(0)))
-    agents = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
-    meta = {"alg": alg, "exp": exp, "config": settings.tree(), "seed": 1}
-    return storage.save_agents(folder, 7, agents, meta, keep=1)
-
-
-@pytest.fixture(scope="module")
-def flat(tmp_path_factory):
+def flat(tmp_path_factory, agents_file):
     return agents_file(tmp_path_factory.mktemp("agents"), "config_er_qflow", "qflow", "er")
 
 
@@ -108,15 +85,15 @@ def test_episodes_and_what_they_earned():
     assert len(escape_drawing.frames(HAND)) == 5  # three steps and two beginnings
 
 
-def test_two_pull_and_three_leave_at_once_without_a_checkpoint(tmp_path, script, capsys):
+def test_two_pull_and_three_leave_at_once_without_a_checkpoint(tmp_path, film, capsys):
     output = tmp_path / "film.gif"
-    assert script.main(["escape-room", "--output", str(output), "--steps", "3"]) == 0
+    assert film(["escape-room", "--output", str(output), "--steps", "3"]) == 0
     said = capsys.readouterr().out.splitlines()
     assert said[0] == "1 lever: reward -3, at the lever 3 times"
     assert said[4] == "5 door: reward +30, at the lever 0 times"
     assert said[5] == "3 whole episodes: reward together 28.0 each on average"
-    with Image.open(output) as film:
-        assert film.n_frames == 6 and film.info["loop"] == 0
+    with Image.open(output) as shown:
+        assert shown.n_frames == 6 and shown.info["loop"] == 0
 
 
 def test_the_rules_are_those_of_the_game(flat):
@@ -137,33 +114,29 @@ def test_the_rules_are_those_of_the_game(flat):
     np.testing.assert_array_equal(again.actions, played.actions)
 
 
-def test_followers_are_paid_by_their_mechanism(tmp_path, script, capsys, flat):
+def test_followers_are_paid_by_their_mechanism(tmp_path, film, capsys, flat):
     command = ["escape-room", "--checkpoint", str(flat), "--output", str(tmp_path / "a.gif"), "--steps", "8"]
-    assert script.main([*command, "--agents", "lever,follower,start,door,random"]) == 0
+    assert film([*command, "--agents", "lever,follower,start,door,random"]) == 0
     first = capsys.readouterr().out.splitlines()
     assert first[0].startswith("1 lever: ") and first[2].startswith("3 start: ")
     assert [line.split("incentives ")[1] for line in first[:5]] == ["8.0"] * 5  # sigmoid(0) x 2 = 1 a step
 
 
 @pytest.mark.parametrize("words", [["--agents", ",".join(["random"] * 10)], ["--checkpoint", str(AGENTS)]])
-def test_the_longest_film_stays_below_a_mebibyte(tmp_path, script, words):
+def test_the_longest_film_stays_below_a_mebibyte(tmp_path, film, words):
     output = tmp_path / "film.gif"
-    assert script.main(["escape-room", "--output", str(output), "--steps", "50", *words]) == 0
+    assert film(["escape-room", "--output", str(output), "--steps", "50", *words]) == 0
     assert output.stat().st_size < 2**20
 
 
 @pytest.mark.parametrize(("shown", "agents"), [
     ("escape-room.gif", []), ("escape-room-random.gif", ["--agents", "follower,random,follower,follower,follower"]),
 ])  # fmt: skip
-def test_the_films_of_the_readme_are_what_its_commands_draw(tmp_path, script, shown, agents):
+def test_the_films_of_the_readme_are_what_its_commands_draw(tmp_path, film, shown, agents, same_film):
     """As many frames, and the same last one."""
     output = tmp_path / "film.gif"
-    assert script.main(["escape-room", "--checkpoint", str(AGENTS), "--output", str(output), *agents]) == 0
-    with Image.open(output) as new, Image.open(HOME / "films" / shown) as old:
-        assert new.n_frames == old.n_frames
-        for picture in (new, old):
-            picture.seek(new.n_frames - 1)
-        assert np.array_equal(np.asarray(new.convert("RGB")), np.asarray(old.convert("RGB")))
+    assert film(["escape-room", "--checkpoint", str(AGENTS), "--output", str(output), *agents]) == 0
+    same_film(output, HOME / "films" / shown)
 
 
 def test_the_published_followers_leave_at_once():
@@ -183,22 +156,22 @@ def test_the_published_followers_leave_at_once():
     (["--agents", "door"], "it has to be 2 to 10"),
     (["--map", "cleanup_other"], "Escape Room has none"),
     (["--fps", "0"], "--fps 0"),
-    (["--steps", "51"], "in escape-room it has to be 1 to 50"),
+    (["--steps", "51"], "--steps 51; it has to be 1 to 50"),
     (["--checkpoint", "nowhere"], "no checkpoint at nowhere"),
 ])  # fmt: skip
-def test_bad_input_is_one_line_and_exit_code_2(tmp_path, script, capsys, words, named):
+def test_bad_input_is_one_line_and_exit_code_2(tmp_path, film, capsys, words, named):
     output = tmp_path / "film.gif"
-    assert script.main(["escape-room", "--output", str(output), *words]) == 2
+    assert film(["escape-room", "--output", str(output), *words]) == 2
     said = capsys.readouterr().err
     assert said.count("\n") == 1 and named in said and not output.exists()
 
 
-def test_other_agents_and_too_few_are_refused(tmp_path, script, capsys, flat):
+def test_other_agents_and_too_few_are_refused(tmp_path, film, capsys, flat, agents_file):
     output = ["--output", str(tmp_path / "a.gif")]
     other = agents_file(tmp_path, "config_img_qflow", "qflow", "ipd")
-    assert script.main(["escape-room", "--checkpoint", str(other), *output]) == 2
+    assert film(["escape-room", "--checkpoint", str(other), *output]) == 2
     assert "trained in ipd; a film of escape-room needs agents of --exp er" in capsys.readouterr().err
-    assert script.main(["escape-room", "--checkpoint", str(flat), "--agents", "door", *output]) == 2
+    assert film(["escape-room", "--checkpoint", str(flat), "--agents", "door", *output]) == 2
     assert "names 1; this game has 5" in capsys.readouterr().err
-    assert script.main(["cleanup", "--checkpoint", str(flat), *output]) == 2
+    assert film(["cleanup", "--checkpoint", str(flat), *output]) == 2
     assert "a film of cleanup needs agents of --exp ssd" in capsys.readouterr().err

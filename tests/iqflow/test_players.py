@@ -1,9 +1,7 @@
 """The player files that IQ-Flow writes for the tournament say what its own followers do."""
 
 import dataclasses
-import importlib.util
 import json
-import sys
 from pathlib import Path
 
 import jax
@@ -17,16 +15,7 @@ HOME = ROOT / "iqflow"
 SHIPPED = sorted((ROOT / "tournament/players").glob("iqflow-*.json"))
 
 
-@pytest.fixture(scope="module")
-def program():
-    spec = importlib.util.spec_from_file_location("iqflow_write_players", HOME / "write_players.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # where its dataclasses look for it
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_a_table_is_how_often_the_first_follower_cooperates(program, tmp_path):
+def test_a_table_is_how_often_the_first_follower_cooperates(writer, tmp_path):
     """Sampled actions of the saved followers in each state of the game, with the environment's own observations."""
     from iqflow.alg import followers
     from iqflow.env.matrix_games import MatrixState
@@ -35,8 +24,8 @@ def test_a_table_is_how_often_the_first_follower_cooperates(program, tmp_path):
     from iqflow.trainer.storage import saved_agents
 
     small = " --set alg.n_episodes=4 --set alg.period=2 --set alg.n_eval=2 --set qflow.lr_actor=0.01"
-    recipe = dataclasses.replace(program.RECIPES[0], args=program.RECIPES[0].args + small, seeds=(3,))
-    (path,) = program.write([recipe], tmp_path / "runs", tmp_path / "players")
+    recipe = dataclasses.replace(writer.RECIPES[0], args=writer.RECIPES[0].args + small, seeds=(3,))
+    (path,) = writer.write([recipe], tmp_path / "runs", tmp_path / "players")
     player = json.loads(path.read_bytes())
     (run,) = [RunFolder.read(path.parent) for path in (tmp_path / "runs").glob("*/run.json")]
     saved = load_agents(saved_agents(run.path / "agents")[-1])
@@ -55,13 +44,13 @@ def test_a_table_is_how_often_the_first_follower_cooperates(program, tmp_path):
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
-def test_a_shipped_player_is_a_recipe_s(program, path):
+def test_a_shipped_player_is_a_recipe_s(writer, path):
     player = json.loads(path.read_bytes())
-    recipe = next(recipe for recipe in program.RECIPES if recipe.group == player["group"])
-    command = f"python {program.SCRIPT} {recipe.args} --seed {player['made_by']['seed']}"
+    recipe = next(recipe for recipe in writer.RECIPES if recipe.group == player["group"])
+    command = f"python {writer.SCRIPT} {recipe.args} --seed {player['made_by']['seed']}"
     assert player["made_by"]["commands"] == [command, "python write_players.py"]
     assert player["made_by"]["seed"] in recipe.seeds
 
 
-def test_every_recipe_has_its_players(program):
-    assert len(SHIPPED) == sum(len(recipe.seeds) for recipe in program.RECIPES)
+def test_every_recipe_has_its_players(writer):
+    assert len(SHIPPED) == sum(len(recipe.seeds) for recipe in writer.RECIPES)

@@ -1,6 +1,5 @@
 """Every command of the README runs as it stands there, at a small size."""
 
-import importlib.util
 import json
 import re
 import shlex
@@ -82,24 +81,16 @@ def weight(words):
     return () if words is first and not kind(words)[2] and kind(words) not in LONG else pytest.mark.slow
 
 
-def script(name):
-    """A script of the trainer's folder as a module."""
-    spec = importlib.util.spec_from_file_location(Path(name).stem, TRAINER / name)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 NUMBERS = [
     pytest.param(k, marks=weight(words), id=f"{k}-{'-'.join(words[2:7:2])}") for k, words in enumerate(TRAIN)
 ]
 
 
 @pytest.mark.parametrize("number", NUMBERS)
-def test_a_command_of_the_readme(number, tmp_path, monkeypatch):
+def test_a_command_of_the_readme(number, tmp_path, monkeypatch, script):
     monkeypatch.chdir(TRAINER)
     words = TRAIN[number]
-    assert script(words[0]).body(small(words, tmp_path)) == 0
+    assert script(TRAINER / words[0]).body(small(words, tmp_path)) == 0
     folders = [path.parent for path in tmp_path.glob("*/run.json")]
     assert len(folders) == 2
     probed = "ssd" in words and "pg" not in words
@@ -137,7 +128,7 @@ def test_the_readme_has_a_command_for_every_configuration():
     assert {option(words, "--alg") for words in TRAIN} == set(ALGORITHMS)
 
 
-def test_a_search_of_the_readme(tmp_path, monkeypatch, capsys):
+def test_a_search_of_the_readme(tmp_path, monkeypatch, capsys, script):
     monkeypatch.chdir(TRAINER)
     (words,) = TUNE
     trained = []
@@ -148,20 +139,20 @@ def test_a_search_of_the_readme(tmp_path, monkeypatch, capsys):
 
     monkeypatch.setattr(program, "run", run)
     flags = ["--n_trials", "2", "--run_root", str(tmp_path)]
-    assert script(words[0]).body([*words[1:], *flags]) == 0
+    assert script(TRAINER / words[0]).body([*words[1:], *flags]) == 0
     assert [launch.settings.exp for launch in trained] == ["er", "er"]
     assert "best of 2" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("failed, code", [((), 0), ((12341,), 1)])
-def test_the_exit_code_says_whether_a_seed_failed(failed, code, monkeypatch):
+def test_the_exit_code_says_whether_a_seed_failed(failed, code, monkeypatch, script):
     words = TRAIN[0]
 
     def run(launch, script, trainer):
         return {seed: None if seed in failed else {"score": 1.0} for seed in launch.seeds}
 
     monkeypatch.setattr(program, "run", run)
-    assert script(words[0]).body(words[1:]) == code
+    assert script(TRAINER / words[0]).body(words[1:]) == code
 
 
 @pytest.mark.parametrize(

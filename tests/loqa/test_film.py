@@ -1,7 +1,5 @@
 """Films: frames whose pixels are known, the GIF, and the command."""
 
-import functools
-import importlib.util
 import json
 from pathlib import Path
 
@@ -11,7 +9,6 @@ import pytest
 from PIL import Image
 
 from common import checkpoints
-from common.cli import run_main
 from loqa import storage
 from loqa.coin import agents
 from loqa.film import drawing, episode
@@ -20,15 +17,6 @@ from loqa.film.drawing import Episode, Layout
 ROOT = Path(__file__).resolve().parents[2]
 BLUE, RED, GOLD, WHITE = (0, 68, 136), (194, 65, 59), (201, 138, 20), (255, 255, 255)
 LEFT, RIGHT, UP, DOWN = range(4)
-
-
-@pytest.fixture(scope="module")
-def film():
-    """The command, as `film.py` runs it."""
-    spec = importlib.util.spec_from_file_location("film", ROOT / "loqa" / "film.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return functools.partial(run_main, module.body, program="film.py")
 
 
 @pytest.fixture(scope="module")
@@ -221,7 +209,7 @@ def test_wrong_flags(words, film, capsys):
 
 
 @pytest.mark.parametrize("opponent", ["self", "always-defect"])
-def test_the_films_of_the_readme_are_what_its_commands_draw(film, tmp_path, opponent):
+def test_the_films_of_the_readme_are_what_its_commands_draw(film, tmp_path, opponent, same_film):
     """As many frames, and the same last one, which shows where both ended and every coin taken."""
     agents_file = ROOT / "loqa" / "agents" / "coin" / "minimal_state_6000"
     words = [
@@ -235,8 +223,4 @@ def test_the_films_of_the_readme_are_what_its_commands_draw(film, tmp_path, oppo
     ]
     assert film(words) == 0
     shown = ROOT / "loqa" / "films" / ("coin.gif" if opponent == "self" else "coin-defector.gif")
-    with Image.open(tmp_path / "a.gif") as new, Image.open(shown) as old:
-        assert (new.n_frames, new.size) == (old.n_frames, old.size)
-        for picture in (new, old):
-            picture.seek(new.n_frames - 1)
-        assert np.array_equal(np.asarray(new.convert("RGB")), np.asarray(old.convert("RGB")))
+    same_film(tmp_path / "a.gif", shown)

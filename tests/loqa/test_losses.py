@@ -98,7 +98,7 @@ def test_recorded_losses(recorded, case):
                     atol=1e-5,
                     err_msg=f"{where} d{leaf}",
                 )
-    untested = {key.split(".")[0] for key in recorded.entries if ".loss_opponent" in key} - set(variants)
+    untested = {key.split(".")[0] for key in recorded if ".loss_opponent" in key} - set(variants)
     assert not untested
 
 

@@ -1,9 +1,7 @@
 """The player files of LOQA's small networks say what the networks themselves do."""
 
 import dataclasses
-import importlib.util
 import json
-import sys
 from pathlib import Path
 
 import jax
@@ -23,20 +21,11 @@ SMALL = (
 )
 
 
-@pytest.fixture(scope="module")
-def program():
-    spec = importlib.util.spec_from_file_location("loqa_write_neural_players", HOME / "write_players.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # where its dataclasses look for it
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_an_mlp_s_table_is_its_policy(program, tmp_path):
+def test_an_mlp_s_table_is_its_policy(writer, tmp_path):
     """Through the heads of a whole sequence, as training evaluates them, not as the writer does."""
-    recipe = next(recipe for recipe in program.RECIPES if recipe.group == "loqa-mlp")
+    recipe = next(recipe for recipe in writer.RECIPES if recipe.group == "loqa-mlp")
     recipe = dataclasses.replace(recipe, args=recipe.args + SMALL, seeds=(42,))
-    (path,) = program.write([recipe], tmp_path / "runs", tmp_path / "players")
+    (path,) = writer.write([recipe], tmp_path / "runs", tmp_path / "players")
     (run,) = [RunFolder.read(found.parent) for found in (tmp_path / "runs").glob("*/run.json")]
     agents, _ = storage.load_agents(run.path / "agents" / "minimal_state_2")
     player, params = json.loads(path.read_bytes()), agents["agent0"]

@@ -1,9 +1,7 @@
 """The player files that LOQA writes for the tournament say what its own policies do."""
 
 import dataclasses
-import importlib.util
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,19 +14,10 @@ HOME = ROOT / "loqa"
 SHIPPED = sorted((ROOT / "tournament/players").glob("loqa-*.json"))
 
 
-@pytest.fixture(scope="module")
-def program():
-    spec = importlib.util.spec_from_file_location("loqa_write_players", HOME / "write_players.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # where its dataclasses look for it
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_a_table_is_the_policy_that_the_log_shows(program, tmp_path):
+def test_a_table_is_the_policy_that_the_log_shows(writer, tmp_path):
     small = " hp.max_iterations=3 hp.eval_every=1 hp.batch_size=4 hp.game_length=4 hp.actor.train.lr_loss_actor=0.5"
-    recipe = dataclasses.replace(program.RECIPES[1], args=program.RECIPES[1].args + small, seeds=(42,))
-    (path,) = program.write([recipe], tmp_path / "runs", tmp_path / "players")
+    recipe = dataclasses.replace(writer.RECIPES[1], args=writer.RECIPES[1].args + small, seeds=(42,))
+    (path,) = writer.write([recipe], tmp_path / "runs", tmp_path / "players")
     player = json.loads(path.read_bytes())
     (run,) = [RunFolder.read(path.parent) for path in (tmp_path / "runs").glob("*/run.json")]
     last = run.metrics()[-1]
@@ -41,13 +30,13 @@ def test_a_table_is_the_policy_that_the_log_shows(program, tmp_path):
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
-def test_a_shipped_player_is_a_recipe_s(program, path):
+def test_a_shipped_player_is_a_recipe_s(writer, path):
     player = json.loads(path.read_bytes())
-    recipe = next(recipe for recipe in program.RECIPES if recipe.group == player["group"])
-    command = f"python {program.SCRIPT} {recipe.args} --seed {player['made_by']['seed']}"
+    recipe = next(recipe for recipe in writer.RECIPES if recipe.group == player["group"])
+    command = f"python {writer.SCRIPT} {recipe.args} --seed {player['made_by']['seed']}"
     assert player["made_by"]["commands"] == [command, "python write_players.py"]
     assert player["made_by"]["seed"] in recipe.seeds
 
 
-def test_every_recipe_has_its_players(program):
-    assert len(SHIPPED) == sum(len(recipe.seeds) for recipe in program.RECIPES)
+def test_every_recipe_has_its_players(writer):
+    assert len(SHIPPED) == sum(len(recipe.seeds) for recipe in writer.RECIPES)

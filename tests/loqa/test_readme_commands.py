@@ -1,6 +1,5 @@
 """Every command of the README runs as it stands there, at a small size."""
 
-import importlib.util
 import re
 import shlex
 import subprocess
@@ -45,36 +44,28 @@ def no_account(monkeypatch, tmp_path):
         monkeypatch.delenv(name, raising=False)
 
 
-def script(name):
-    """A script of this folder as a module."""
-    spec = importlib.util.spec_from_file_location(Path(name).stem, HOME / name)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def small(words, run_root):
     """The command with the size turned down and the runs in a folder of their own."""
     return [*words, *shlex.split(SMALL[words[0]]), "--run_root", str(run_root)]
 
 
 @pytest.mark.parametrize("number", range(len(COMMANDS)), ids=lambda n: f"{n}-{COMMANDS[n][0]}")
-def test_a_command_of_the_readme(number, tmp_path, monkeypatch):
+def test_a_command_of_the_readme(number, tmp_path, monkeypatch, script):
     monkeypatch.chdir(HOME)
     if COMMANDS[number][0] in [words[0] for words in COMMANDS[:number]]:
         monkeypatch.setenv(
             "WANDB_MODE", "disabled"
         )  # the first command of each script has shown that it is offline
     name, *flags = small(COMMANDS[number], tmp_path / "runs")
-    assert script(name).body(flags) == 0
+    assert script(HOME / name).body(flags) == 0
     (run,) = map(RunFolder.read, (tmp_path / "runs").iterdir())
     assert run.finished and run.metrics()[-1]["iteration"] == 1
     assert (run.path / "agents" / "minimal_state_1").is_file()
 
 
-def test_the_probe_prints_both_parts_of_the_gradient(monkeypatch, capsys):
+def test_the_probe_prints_both_parts_of_the_gradient(monkeypatch, capsys, script):
     monkeypatch.syspath_prepend(str(HOME))
-    probe = script("shaping_probe.py")
+    probe = script(HOME / "shaping_probe.py")
     monkeypatch.setattr(probe, "VERSIONS", dict(list(probe.VERSIONS.items())[:2]))
     assert probe.body(["--updates", "1", "--batches", "1", "--batch_size", "4"]) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -82,10 +73,10 @@ def test_the_probe_prints_both_parts_of_the_gradient(monkeypatch, capsys):
     assert all(np.isfinite([float(word) for word in line.split()[-5:]]).all() for line in lines[1:])
 
 
-def test_the_probe_refuses_a_size_of_zero(monkeypatch):
+def test_the_probe_refuses_a_size_of_zero(monkeypatch, script):
     monkeypatch.syspath_prepend(str(HOME))
     with pytest.raises(UserError, match="--batches 0"):
-        script("shaping_probe.py").body(["--batches", "0"])
+        script(HOME / "shaping_probe.py").body(["--batches", "0"])
 
 
 def test_the_readme_has_every_published_command():

@@ -1,6 +1,5 @@
 """The scalability figure: thresholds, smoothing and the picture, on recorded logs and on runs written by hand."""
 
-import importlib.util
 import json
 from pathlib import Path
 
@@ -18,11 +17,8 @@ GOLDEN = Path(__file__).parent / "golden"
 
 
 @pytest.fixture(scope="module")
-def figure():
-    spec = importlib.util.spec_from_file_location("figure", ROOT / "loqa" / "figures" / "scalability.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def figure(script):
+    return script(ROOT / "loqa" / "figures" / "scalability.py")
 
 
 def logs(case):

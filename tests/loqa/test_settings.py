@@ -1,65 +1,8 @@
 """Command lines become frozen trees, and what nobody reads is refused with one line."""
 
-import dataclasses
-from dataclasses import dataclass
-
 import pytest
 
 from common.cli import UserError
-from loqa import settings
-
-
-@dataclass(frozen=True)
-class Train:
-    lr: float = settings.positive()
-    mode: str = settings.choice("mean", "argmax", default="mean")
-
-
-@dataclass(frozen=True)
-class Hp:
-    train: Train
-    seed: int = settings.at_least(0)
-    flag: bool = settings.switch(False)
-    share: float = settings.fraction(0.5)
-
-
-def built(**tree):
-    return settings.build(
-        Hp, {"seed": 1, "train": {"lr": 0.1}} | tree, "hp", {"hp.old": "is read by nothing"}
-    )
-
-
-def test_a_tree_becomes_a_frozen_dataclass():
-    found = built(train={"lr": 1, "mode": "argmax"}, flag=True)
-    assert found == Hp(Train(1.0, "argmax"), 1, True, 0.5)
-    assert isinstance(found.train.lr, float)
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        found.seed = 2
-
-
-@pytest.mark.parametrize(
-    ("tree", "says"),
-    [
-        ({"sed": 1}, "unknown key hp.sed; did you mean hp.seed?"),
-        ({"train": {"lr": 0.1, "zzz": 1}}, "unknown key hp.train.zzz; --cfg job prints every key"),
-        ({"train": {}}, "hp.train.lr is missing"),
-        ({"train": 3}, "hp.train is a block of keys, not 3"),
-        ({"train": {"lr": -1}}, "hp.train.lr=-1; it has to be a number above 0"),
-        ({"train": {"lr": float("nan")}}, "hp.train.lr=nan; it has to be a number above 0"),
-        ({"train": {"lr": True}}, "hp.train.lr=True; it has to be a number above 0"),
-        ({"train": {"lr": 1, "mode": "median"}}, "hp.train.mode=median; it has to be mean or argmax"),
-        ({"seed": 1.5}, "hp.seed=1.5; it has to be a number from 0 on"),
-        ({"seed": "x"}, "hp.seed='x'; it has to be a number from 0 on"),
-        ({"flag": "yes"}, "hp.flag='yes'; it has to be True or False"),
-        ({"share": 1.1}, "hp.share=1.1; it has to be a number from 0 to 1"),
-        ({"old": 1}, "hp.old is read by nothing; leave it out"),
-    ],
-)
-def test_what_cannot_be_is_one_line(tree, says):
-    with pytest.raises(UserError) as caught:
-        built(**tree)
-    assert str(caught.value) == says
-
 
 ROOTS = {"ipd": "ipd.py", "coin": "coin_train.py"}
 

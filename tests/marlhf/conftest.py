@@ -25,15 +25,6 @@ def strict_ranks():
         yield
 
 
-@pytest.fixture
-def original_streams():
-    """The random streams of the original's JAX (spec 3.1)."""
-    partitionable = jax.config.jax_threefry_partitionable
-    jax.config.update("jax_threefry_partitionable", False)
-    yield
-    jax.config.update("jax_threefry_partitionable", partitionable)
-
-
 @pytest.fixture(scope="session", autouse=True)
 def compiled_programs(compiled_once):
     """Programs are compiled once."""

@@ -62,7 +62,7 @@ def test_published_numbers_are_aliases(tmp_path, spread):
 
 
 @pytest.mark.parametrize(
-    "label, line", [("exprt", "did you mean expert"), ("rookie2", "make agents-marlhf-spread")]
+    "label, line", [("exprt", "did you mean 'expert'"), ("rookie2", "make agents-marlhf-spread")]
 )
 def test_a_missing_agent_is_named(tmp_path, spread, label, line):
     with pytest.raises(UserError, match=line):

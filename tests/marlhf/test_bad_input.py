@@ -131,7 +131,7 @@ def test_an_imitation_policy_of_another_task_is_refused(home):
 
 
 def test_an_agent_that_is_not_there(home, fails):
-    assert "spread has no agent exprt; did you mean expert?" in fails(
+    assert "spread has no agent 'exprt'; did you mean 'expert'?" in fails(
         "train/vdn_collect.py", "alg.EXPERT_PARAM_PATH=exprt"
     )
     assert "no agent at agents/spread/nobody.safetensors" in fails(

@@ -1,7 +1,5 @@
 """The film of an agent, and what the command answers to bad input."""
 
-import functools
-import importlib.util
 from pathlib import Path
 
 import jax
@@ -10,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from common.cli import UserError, run_main
+from common.cli import UserError
 from marlhf import agents
 from marlhf.environments import RolloutManager, make_task
 from marlhf.environments import film as films
@@ -19,15 +17,6 @@ from marlhf.offline.team import Team
 from marlhf.stages.tasks import save_agent
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture(scope="module")
-def film():
-    """The command, as `film.py` runs it."""
-    spec = importlib.util.spec_from_file_location("marlhf_film", ROOT / "marlhf" / "film.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return functools.partial(run_main, module.body, program="film.py")
 
 
 @pytest.fixture(scope="module")
@@ -93,19 +82,20 @@ def test_a_team_of_another_size_and_one_where_a_single_agent_is_needed_are_refus
         ({"--seed": "-1"}, "--seed -1"),
         ({"--output": "film.mp4"}, ".gif"),
         ({"--checkpoint": "none.safetensors"}, "no agent at none.safetensors"),
-        ({"--checkpoint": "exprt"}, "did you mean expert"),
+        ({"--checkpoint": "exprt"}, "did you mean 'expert'"),
         ({"--prey": "random"}, "only Tag has a prey"),
     ],
 )
-def test_bad_input_is_one_line(film, checkpoint, tmp_path, changed, line, capsys):
+def test_bad_input_is_one_line(film, checkpoint, tmp_path, changed, line, capfd):
+    # capfd: see above
     options = {"--checkpoint": str(checkpoint), "--output": str(tmp_path / "film.gif"), **changed}
     assert film(["spread", *(part for pair in options.items() for part in pair)]) == 2
-    error = capsys.readouterr().err
+    error = capfd.readouterr().err
     assert line in error and error.count("\n") == 1
     assert not (tmp_path / "film.gif").exists()
 
 
-def test_an_agent_of_another_task_is_refused(film, checkpoint, tmp_path, capsys):
+def test_an_agent_of_another_task_is_refused(film, checkpoint, tmp_path, capfd):
     options = ["--checkpoint", str(checkpoint), "--output", str(tmp_path / "film.gif")]
     assert film(["reference", *options]) == 2
-    assert "agent of spread" in capsys.readouterr().err
+    assert "agent of spread" in capfd.readouterr().err

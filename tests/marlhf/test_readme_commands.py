@@ -1,6 +1,5 @@
 """Every command of the README runs as it stands there, at a small size, in the order in which it stands there."""
 
-import importlib.util
 import re
 import shlex
 from pathlib import Path
@@ -48,14 +47,6 @@ def commands():
 COMMANDS = commands()
 
 
-def script(name):
-    """A script of this folder as a module."""
-    spec = importlib.util.spec_from_file_location(Path(name).stem, HOME / name)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
     """A folder that looks like the paper's, in which the commands find what the ones before them made."""
@@ -86,7 +77,7 @@ def a_choice(home):
 
 
 @pytest.mark.parametrize("number", range(len(COMMANDS)), ids=lambda n: f"{n}-{COMMANDS[n][0]}")
-def test_a_command_of_the_readme(number, home, monkeypatch, few_episodes):
+def test_a_command_of_the_readme(number, home, monkeypatch, few_episodes, script):
     name, *words = COMMANDS[number]
     if name in ELSEWHERE:
         assert programs.PROGRAMS[name](words).hp.output == "preferences.jsonl"
@@ -98,7 +89,7 @@ def test_a_command_of_the_readme(number, home, monkeypatch, few_episodes):
     if name != "film.py":
         words += ["--run_root", str(home / "runs"), "--device", "cpu"]
     before = set(home.glob("runs/*"))
-    assert script(name).body(words) == 0
+    assert script(HOME / name).body(words) == 0
     made = [RunFolder.read(path) for path in set(home.glob("runs/*")) - before if path.is_dir()]
     assert all(run.finished for run in made)
     if name != "film.py":

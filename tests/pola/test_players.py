@@ -2,10 +2,8 @@
 
 import base64
 import dataclasses
-import importlib.util
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import jax
@@ -21,17 +19,8 @@ SHIPPED = sorted(
 )
 
 
-@pytest.fixture(scope="module")
-def program():
-    spec = importlib.util.spec_from_file_location("pola_write_players", HOME / "write_players.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # where its dataclasses look for it
-    spec.loader.exec_module(module)
-    return module
-
-
-def written(program, recipe, tmp_path):
-    files = program.write([recipe], tmp_path / "runs", tmp_path / "players")
+def written(writer, recipe, tmp_path):
+    files = writer.write([recipe], tmp_path / "runs", tmp_path / "players")
     (run,) = [RunFolder.read(path.parent) for path in (tmp_path / "runs").glob("*/run.json")]
     return [json.loads(path.read_bytes()) for path in files], run
 
@@ -40,11 +29,11 @@ def decoded(part):
     return np.frombuffer(base64.b64decode(part["float32"]), "<f4").reshape(part["shape"])
 
 
-def test_tables_are_the_runs_last_policies(program, tmp_path):
+def test_tables_are_the_runs_last_policies(writer, tmp_path):
     recipe = dataclasses.replace(
-        program.RECIPES[1], args=program.RECIPES[1].args + " --repeats 2 --num_epochs 1"
+        writer.RECIPES[1], args=writer.RECIPES[1].args + " --repeats 2 --num_epochs 1"
     )
-    (first, second), run = written(program, recipe, tmp_path)
+    (first, second), run = written(writer, recipe, tmp_path)
     for player, policies in zip((first, second), run.summary["final_policies"], strict=True):
         own = dict(zip(("DD", "DC", "CD", "CC", "start"), policies[0], strict=True))
         assert dict(zip(player["sees"], player["cooperate"], strict=True)) == own
@@ -55,7 +44,7 @@ def test_tables_are_the_runs_last_policies(program, tmp_path):
     assert "--repeats 2" in made["commands"][0] and "run_root" not in made["commands"][0]
 
 
-def test_a_recurrent_policy_is_written_with_what_it_answers(program, tmp_path):
+def test_a_recurrent_policy_is_written_with_what_it_answers(writer, tmp_path):
     """The answers of the file's check are the policy's, stepped as a rollout steps it and not as the writer does."""
     from pola.dice.config import parse
     from pola.dice.contribution_game import ContributionState
@@ -66,10 +55,10 @@ def test_a_recurrent_policy_is_written_with_what_it_answers(program, tmp_path):
         " --n_update 1 --outer_steps 1 --inner_steps 1 --batch_size 4 --rollout_len 4 --hidden_size 5"
         " --layers_before_gru 2 --checkpoint_every 1 --print_every 1"
     )
-    recipe = program.RECIPES[2]
+    recipe = writer.RECIPES[2]
     recipe = dataclasses.replace(recipe, args=recipe.args + small, seeds=(1,))
-    (player,), run = written(program, recipe, tmp_path)
-    params, game = program.first_policy(run), make_game(parse(["--env", "ipd"]))
+    (player,), run = written(writer, recipe, tmp_path)
+    params, game = writer.first_policy(run), make_game(parse(["--env", "ipd"]))
     acts = make_player(game, params)
     moves, hidden, found = {"D": 0, "C": 1}, acts.start(1), []
     for seen in player["check"]["history"]:
@@ -79,7 +68,7 @@ def test_a_recurrent_policy_is_written_with_what_it_answers(program, tmp_path):
         logits = hidden @ acts.end["kernel"] + acts.end["bias"]
         found.append(float(jax.nn.softmax(logits[0])[1]))
     assert player["check"]["cooperate"] == pytest.approx(found, abs=1e-5)
-    assert set(player["check"]["history"]) == set(player["sees"]) and len(found) == program.CHECK_STEPS
+    assert set(player["check"]["history"]) == set(player["sees"]) and len(found) == writer.CHECK_STEPS
     for seen, shown in zip(player["sees"], player["inputs"], strict=True):
         own, other = (2, 2) if seen == "start" else (moves[seen[0]], moves[seen[1]])
         state = ContributionState(np.array([own]), np.array([other]))
@@ -91,24 +80,24 @@ def test_a_recurrent_policy_is_written_with_what_it_answers(program, tmp_path):
     assert player["answers"][0] == "D" and player["made_by"]["rounds"] == 4
 
 
-def test_a_finished_run_is_not_trained_again(program, tmp_path, monkeypatch):
+def test_a_finished_run_is_not_trained_again(writer, tmp_path, monkeypatch):
     recipe = dataclasses.replace(
-        program.RECIPES[0], args=program.RECIPES[0].args + " --repeats 2 --num_epochs 1"
+        writer.RECIPES[0], args=writer.RECIPES[0].args + " --repeats 2 --num_epochs 1"
     )
-    first, _ = written(program, recipe, tmp_path)
+    first, _ = written(writer, recipe, tmp_path)
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("trained again"))
-    assert written(program, recipe, tmp_path)[0] == first
+    assert written(writer, recipe, tmp_path)[0] == first
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
-def test_a_shipped_player_is_a_recipe_s(program, path):
+def test_a_shipped_player_is_a_recipe_s(writer, path):
     player = json.loads(path.read_bytes())
-    recipe = next(recipe for recipe in program.RECIPES if recipe.group == player["group"])
+    recipe = next(recipe for recipe in writer.RECIPES if recipe.group == player["group"])
     command = f"python {recipe.script} {recipe.args} --seed {player['made_by']['seed']}"
     assert player["made_by"]["commands"] == [command, "python write_players.py"]
     assert player["made_by"]["seed"] in recipe.seeds
 
 
-def test_every_recipe_has_its_players(program):
-    count = sum(len(recipe.seeds) * recipe.runs for recipe in program.RECIPES)
+def test_every_recipe_has_its_players(writer):
+    count = sum(len(recipe.seeds) * recipe.runs for recipe in writer.RECIPES)
     assert len(SHIPPED) == count

@@ -1,6 +1,5 @@
 """Every command of the README runs as it stands there, at a small size."""
 
-import importlib.util
 import re
 import shlex
 import subprocess
@@ -30,14 +29,6 @@ def commands():
 COMMANDS = commands()
 
 
-def script(name):
-    """A script of this folder as a module."""
-    spec = importlib.util.spec_from_file_location(Path(name).stem, HOME / name)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def small(words, run_root):
     """The command with the size turned down and the runs in a folder of their own."""
     words = [*words, *shlex.split(SMALL[words[0]])]
@@ -57,13 +48,13 @@ def run_root(tmp_path_factory):
 
 
 @pytest.mark.parametrize("number", range(len(COMMANDS)), ids=lambda n: f"{n}-{COMMANDS[n][0]}")
-def test_a_command_of_the_readme(number, run_root, tmp_path, monkeypatch):
+def test_a_command_of_the_readme(number, run_root, tmp_path, monkeypatch, script):
     monkeypatch.chdir(HOME)
     name, *flags = small(COMMANDS[number], run_root)
     if name.endswith("result_plots.py"):
         flags += ["--save_dir", str(tmp_path)]
     before = set(run_root.iterdir())
-    module = script(name)
+    module = script(HOME / name)
     assert (getattr(module, "main", None) or module.body)(flags) == 0
     if not name.endswith("result_plots.py"):
         assert len(set(run_root.iterdir()) - before) >= 1

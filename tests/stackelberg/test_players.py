@@ -1,9 +1,7 @@
 """The player files of the Stackelberg leaders say what the trained leaders play."""
 
 import dataclasses
-import importlib.util
 import json
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,21 +13,12 @@ HOME = ROOT / "stackelberg"
 SHIPPED = sorted((ROOT / "tournament/players").glob("stackelberg-*.json"))
 
 
-@pytest.fixture(scope="module")
-def program():
-    spec = importlib.util.spec_from_file_location("stackelberg_write_players", HOME / "write_players.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # where its dataclasses look for it
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.mark.parametrize("number", [0, 1], ids=["not told", "told"])
-def test_a_table_is_what_the_leader_does_in_play(number, program, tmp_path):
+def test_a_table_is_what_the_leader_does_in_play(number, writer, tmp_path):
     """Its greedy actions, from the logits of its last row: those of play, not those of queries."""
     small = " --set pre_training_iterations=2 --set outer_iterations=2 --set post_training_iterations=0"
-    recipe = dataclasses.replace(program.RECIPES[number], args=program.RECIPES[number].args + small)
-    (path,) = program.write([recipe], tmp_path / "runs", tmp_path / "players")
+    recipe = dataclasses.replace(writer.RECIPES[number], args=writer.RECIPES[number].args + small)
+    (path,) = writer.write([recipe], tmp_path / "runs", tmp_path / "players")
     player = json.loads(path.read_bytes())
     (run,) = [RunFolder.read(path.parent) for path in (tmp_path / "runs").glob("*/run.json")]
     last = [row for row in run.metrics() if row["phase"] == 1][-1]
@@ -42,18 +31,18 @@ def test_a_table_is_what_the_leader_does_in_play(number, program, tmp_path):
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
-def test_a_shipped_player_is_a_recipe_s(program, path):
+def test_a_shipped_player_is_a_recipe_s(writer, path):
     player = json.loads(path.read_bytes())
-    recipe = next(recipe for recipe in program.RECIPES if recipe.name == player["name"])
-    command = f"python {program.SCRIPT} {recipe.args} --seed {recipe.seed}"
+    recipe = next(recipe for recipe in writer.RECIPES if recipe.name == player["name"])
+    command = f"python {writer.SCRIPT} {recipe.args} --seed {recipe.seed}"
     assert player["made_by"]["commands"] == [command, "python write_players.py"]
 
 
-def test_every_recipe_has_its_player(program):
-    assert [path.stem for path in SHIPPED] == sorted(recipe.name for recipe in program.RECIPES)
+def test_every_recipe_has_its_player(writer):
+    assert [path.stem for path in SHIPPED] == sorted(recipe.name for recipe in writer.RECIPES)
 
 
-def test_the_shipped_leaders_are_the_exact_one_and_the_one_that_defects(program):
+def test_the_shipped_leaders_are_the_exact_one_and_the_one_that_defects(writer):
     """README: not told 101 (suspicious tit-for-tat), told it plays 111."""
     tables = {path.stem: json.loads(path.read_bytes())["cooperate"] for path in SHIPPED}
     assert tables == {"stackelberg-leader": [0.0, 1.0, 0.0], "stackelberg-told": [0.0, 0.0, 0.0]}

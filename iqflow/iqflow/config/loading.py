@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from common.cli import StrictParser, UserError, add_run_flags, parse_seeds
+from common.settings import build
 from iqflow.config import settings as s
-from iqflow.config.schema import build
 from iqflow.env.cleanup import maps
 
 FOLDER = Path(__file__).resolve().parent

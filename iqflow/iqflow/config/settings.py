@@ -8,12 +8,23 @@ error, because a person who sets it expects an effect.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
-from iqflow.config.schema import at_least, choice, fraction, pair, positive, switch, text
+from common.settings import at_least, choice, fraction, positive, rule, switch
 
 ALGORITHMS = ("qflow", "id", "pg")
 MATRIX_GAMES = ("ipd", "chicken", "stag_hunt")
 EXPERIMENTS = ("er", *MATRIX_GAMES, "ssd")
+
+
+def _name() -> Any:
+    """Text that is not empty."""
+    return rule(bool, "text that is not empty")
+
+
+def _pair(least: int) -> Any:
+    """Two whole numbers that are not below `least`."""
+    return rule(lambda value: len(value) == 2 and min(value) >= least, f"two whole numbers from {least} on")
 
 
 # --- alg: the schedule -------------------------------------------------------------------------------------------
@@ -96,7 +107,7 @@ class CleanupEnv(_Env):
     """
 
     n_agents: int = at_least(1)
-    map_name: str = text()
+    map_name: str = _name()
     view_size: int = at_least(1)
     obs_height: int = at_least(1)
     obs_width: int = at_least(1)
@@ -286,8 +297,8 @@ class VectorNets(Nets):
 class ImageNets(Nets):
     """One convolution before the dense layers: `kernel` and `stride` in rows and columns, `n_filters` features."""
 
-    kernel: tuple[int, ...] = pair(least=1)
-    stride: tuple[int, ...] = pair(least=1)
+    kernel: tuple[int, ...] = _pair(1)
+    stride: tuple[int, ...] = _pair(1)
     n_filters: int = at_least(1)
 
 
@@ -305,9 +316,9 @@ class Main:
         agent_reset_period: followers are created anew after every so many episodes; 0: never.
     """
 
-    root_dir_name: str = text()
-    exp_name: str = text()
-    dir_name: str = text()
+    root_dir_name: str = _name()
+    exp_name: str = _name()
+    dir_name: str = _name()
     save_period: int = at_least(1)
     # DEVIATION(Q16): the original keeps save_period files and ignores this key.
     max_to_keep: int = at_least(1)

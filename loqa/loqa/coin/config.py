@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from common.cli import UserError
+from common.settings import at_least, choice, fraction, number, positive, switch, text
 from loqa import settings
 from loqa.objective import Objective
-from loqa.settings import Launch, at_least, choice, fraction, number, positive, switch, text
+from loqa.settings import Launch
 
 PROGRAM = "coin_train.py"
 OFF, ON = "disabled", "enabled"

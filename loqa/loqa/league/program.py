@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,7 +10,7 @@ import numpy as np
 
 from common import plotting
 from common.checkpoints import write_atomically
-from common.cli import UserError
+from common.cli import UserError, nearest
 from common.progress import Progress
 from loqa import program
 from loqa.coin.game import CoinGame
@@ -49,10 +48,7 @@ def pick(agents: Sequence[Agent], name: str) -> Agent:
     for agent in agents:
         if agent.name == name:
             return agent
-    names = [agent.name for agent in agents]
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
-    hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(names)}"
-    raise UserError(f"no agent {name!r}; {hint}")
+    raise UserError(f"no agent {name!r}; {nearest(name, (agent.name for agent in agents))}")
 
 
 def _is_ablation(agent: Agent) -> bool:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 
-from common.cli import UserError
+from common.cli import UserError, nearest
 
 from .mpe import reference, spread
 from .overcooked import overcooked
@@ -23,9 +22,7 @@ def task_name(name: str) -> str:
     """
     names = {**{key: key for key in IDS}, **{value: key for key, value in IDS.items()}}
     if name not in names:
-        close = difflib.get_close_matches(name, names, n=1)
-        known = f"did you mean {close[0]}?" if close else f"there are {', '.join(sorted(names))}"
-        raise UserError(f"unknown environment {name!r}; {known}")
+        raise UserError(f"unknown environment {name!r}; {nearest(name, sorted(names))}")
     return names[name]
 
 

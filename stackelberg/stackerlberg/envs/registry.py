@@ -7,12 +7,11 @@ not have are marked *added*.
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from common.cli import UserError
+from common.cli import UserError, nearest
 
 from ..games import LEADER, Game, resolve_game
 from ..protocol import Protocol, memory_name
@@ -326,15 +325,11 @@ def check_env_config(name: str, env_config: Mapping[str, Any]) -> None:
         UserError: it is.
     """
     if name not in FACTORIES:
-        close = difflib.get_close_matches(str(name), FACTORIES, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(sorted(FACTORIES))}"
-        raise UserError(f"unknown environment {name!r}; {hint}")
+        raise UserError(f"unknown environment {name!r}; {nearest(name, sorted(FACTORIES))}")
     known = inspect.signature(FACTORIES[name]).parameters
     for key in env_config:
         if key not in known:
-            close = difflib.get_close_matches(str(key), known, n=1)
-            hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(sorted(known))}"
-            raise UserError(f"environment {name!r} has no argument {key!r}; {hint}")
+            raise UserError(f"environment {name!r} has no argument {key!r}; {nearest(key, sorted(known))}")
     for key, parameter in known.items():
         value = env_config.get(key, parameter.default)
         if isinstance(parameter.default, bool) and not isinstance(value, bool):

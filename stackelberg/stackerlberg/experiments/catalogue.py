@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import difflib
 import itertools
 import json
 import tomllib
@@ -13,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from common.cli import UserError
+from common.cli import UserError, nearest
 
 from .configuration import Configuration, build
 
@@ -98,9 +97,7 @@ def entry(name: str) -> dict[str, Any]:
     """
     table = _published()
     if name not in table:
-        close = difflib.get_close_matches(name, table, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(table)}"
-        raise UserError(f"unknown experiment {name!r}; {hint}")
+        raise UserError(f"unknown experiment {name!r}; {nearest(name, table)}")
     own = table[name]
     unknown = sorted(set(own) - _ENTRY_KEYS) + sorted(set(own.get("hyperopt", {})) - _HYPEROPT_KEYS)
     if unknown:

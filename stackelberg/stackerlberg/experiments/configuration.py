@@ -6,16 +6,15 @@ Both engines take these. Names are the original's where it has them; what this r
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import functools
 import math
-import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from common.cli import UserError
+from common.cli import UserError, nearest
+from common.settings import value_of
 
 from ..envs.registry import check_env_config
 
@@ -170,7 +169,6 @@ class Configuration:
 
 #: keys of a configuration's tree beside the fields of `Configuration`
 BLOCKS = ("common_config", "leader_config", "follower_config", "seed")
-_KINDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
 
 
 def build(tree: Mapping[str, Any]) -> Configuration:
@@ -214,9 +212,7 @@ def build(tree: Mapping[str, Any]) -> Configuration:
 def _refuse_unknown(tree: Mapping[str, Any], known: set[str], prefix: str) -> None:
     for key in tree:
         if key not in known:
-            close = difflib.get_close_matches(str(key), known, n=1)
-            hint = f"did you mean {prefix}{close[0]}?" if close else f"there are {', '.join(sorted(known))}"
-            raise UserError(f"unknown key {prefix}{key}; {hint}")
+            raise UserError(f"unknown key {prefix}{key}; {nearest(key, sorted(known), prefix + '{}')}")
 
 
 @functools.cache
@@ -226,24 +222,7 @@ def _hints(kind: type) -> dict[str, Any]:
 
 def _typed(kind: type, tree: Mapping[str, Any], prefix: str) -> dict[str, Any]:
     hints = _hints(kind)
-    return {name: _fits(f"{prefix}{name}", value, hints[name]) for name, value in tree.items()}
-
-
-def _fits(name: str, value: Any, kind: Any) -> Any:
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if typing.get_origin(kind) is tuple:
-        if isinstance(value, list | tuple):
-            inner = typing.get_args(kind)[0]
-            return tuple(_fits(name, item, inner) for item in value)
-        raise UserError(f"{name}={value!r}; it has to be a list")
-    if typing.get_origin(kind) is not None or isinstance(kind, types.GenericAlias):
-        if isinstance(value, Mapping):
-            return dict(value)
-        raise UserError(f"{name}={value!r}; it has to be a block of keys")
-    if not isinstance(value, kind) or (kind is not bool and isinstance(value, bool)):
-        raise UserError(f"{name}={value!r}; it has to be {_KINDS[kind]}")
-    return value
+    return {name: value_of(f"{prefix}{name}", value, hints[name]) for name, value in tree.items()}
 
 
 def plain(configuration: Configuration) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """From run records to the rows, pictures and numbers of the figures `coin` and `ablations`."""
 
-import importlib.util
 import json
 import math
 from pathlib import Path
@@ -11,13 +10,6 @@ import pytest
 from loqa.coin import curves
 
 FIGURES = Path(curves.__file__).resolve().parents[2] / "figures"
-
-
-def figure(name):
-    spec = importlib.util.spec_from_file_location(name, FIGURES / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture
@@ -75,8 +67,8 @@ def test_a_threshold_that_is_never_passed():
     assert curves.passed_by(rows, "LOQA", "strong", 6000).value == 0.5
 
 
-def test_every_claim_of_the_coin_figure_gets_its_number():
-    module = figure("coin")
+def test_every_claim_of_the_coin_figure_gets_its_number(script):
+    module = script(FIGURES / "coin.py")
     rows = module.tabulate({"LOQA": runs(0.22, 0.24, 0.26)})
     measured = module.measure(rows)
     last_ten = np.mean(np.arange(2, 12) / 11)
@@ -90,8 +82,8 @@ def test_every_claim_of_the_coin_figure_gets_its_number():
     assert module.measure([]) == {}
 
 
-def test_every_claim_of_the_ablations_gets_its_number():
-    module = figure("ablations")
+def test_every_claim_of_the_ablations_gets_its_number(script):
+    module = script(FIGURES / "ablations.py")
     found = dict(
         zip(module.AGENTS, (runs(0.24, 0.26), runs(0.1, 0.14), runs(0.2, 0.2), runs(0.0, 0.02)), strict=True)
     )
@@ -104,10 +96,10 @@ def test_every_claim_of_the_ablations_gets_its_number():
 
 
 @pytest.mark.parametrize("name", ["coin", "ablations"])
-def test_the_picture(name, tmp_path):
+def test_the_picture(name, tmp_path, script):
     from common import plotting
 
-    module = figure(name)
+    module = script(FIGURES / f"{name}.py")
     agents = getattr(module, "AGENTS", ("LOQA",))
     rows = module.tabulate({agent: runs(0.2, 0.25) for agent in agents})
     plotting.save(module.draw(rows), tmp_path)

@@ -1,7 +1,6 @@
 """`coin_train.py` as a person runs it: logs, agents, kill and resume."""
 
 import contextlib
-import importlib.util
 import io
 import shutil
 from pathlib import Path
@@ -28,11 +27,9 @@ def command(run_root, *words):
 
 
 @pytest.fixture(scope="module")
-def start():
+def start(script):
     """`start(run_root, words...)`: run the program here; returns its exit code."""
-    spec = importlib.util.spec_from_file_location("loqa_coin_script", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = script(SCRIPT)
 
     def run(run_root, *words):
         partitionable = jax.config.jax_threefry_partitionable

@@ -1,6 +1,5 @@
 """The script `ipd.py` as a module, and small configurations of it."""
 
-import importlib.util
 from pathlib import Path
 
 import pytest
@@ -17,11 +16,8 @@ README = (
 
 
 @pytest.fixture(scope="session")
-def ipd():
-    spec = importlib.util.spec_from_file_location("loqa_ipd_script", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def ipd(script):
+    return script(SCRIPT)
 
 
 @pytest.fixture

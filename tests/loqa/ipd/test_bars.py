@@ -1,6 +1,5 @@
 """The two IPD figures from made-up rows: success rates, claims, pictures."""
 
-import importlib.util
 import tomllib
 from pathlib import Path
 
@@ -11,13 +10,6 @@ from common import plotting
 from loqa.ipd import bars
 
 FIGURES = Path(__file__).resolve().parents[3] / "loqa" / "figures"
-
-
-def _module(figure):
-    spec = importlib.util.spec_from_file_location(f"loqa_{figure}", FIGURES / f"{figure}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def _rows(names, policy):
@@ -41,8 +33,11 @@ def test_what_counts_as_tit_for_tat():
 
 
 @pytest.mark.parametrize("figure", ["ipd", "ipd-causes"])
-def test_a_figure_draws_and_measures_every_claim(figure, tmp_path):
-    manifest, module = tomllib.loads((FIGURES / f"{figure}.toml").read_text("utf-8")), _module(figure)
+def test_a_figure_draws_and_measures_every_claim(figure, tmp_path, script):
+    manifest, module = (
+        tomllib.loads((FIGURES / f"{figure}.toml").read_text("utf-8")),
+        script(FIGURES / f"{figure}.py"),
+    )
     rows = _rows([run["name"] for run in manifest["run"]], [1, 1, 0.1, 1, 0])
     with plotting.house_style():
         plotting.save(module.draw(rows), tmp_path)

@@ -1,6 +1,5 @@
 """The league's figure: rows, picture and measurements from saved agents; its runs are those of the ablations."""
 
-import importlib.util
 import json
 import tomllib
 from pathlib import Path
@@ -16,11 +15,8 @@ FIGURES = ROOT / "loqa" / "figures"
 
 
 @pytest.fixture(scope="module")
-def figure():
-    spec = importlib.util.spec_from_file_location("loqa_figure_league", FIGURES / "league.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def figure(script):
+    return script(FIGURES / "league.py")
 
 
 def test_rows_picture_and_measurements(figure, tmp_path, write_loqa, original_streams):

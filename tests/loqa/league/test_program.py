@@ -1,6 +1,5 @@
 """The league's commands as a person runs them: whole leagues, single pairs, interruptions, the probe, bad input."""
 
-import importlib.util
 import json
 import sys
 from pathlib import Path
@@ -19,11 +18,8 @@ TINY = ["--batch_size=3", "--trace_length", "4"]
 
 
 @pytest.fixture(scope="module")
-def body():
-    spec = importlib.util.spec_from_file_location("run_league_script", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.body
+def body(script):
+    return script(SCRIPT).body
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """The three-player trainer: losses over two opponents, episodes against past agents, and whole small runs."""
 
 import dataclasses
-import importlib.util
 import json
 from pathlib import Path
 
@@ -174,10 +173,8 @@ def test_other_settings_train_too(words):
 
 
 @pytest.fixture(scope="module")
-def run():
-    spec = importlib.util.spec_from_file_location("three", ROOT / "loqa" / config.PROGRAM)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+def run(script):
+    module = script(ROOT / "loqa" / config.PROGRAM)
     return lambda *words: run_main(
         module.body, [*SMALL.split(), "--device", "cpu", *words], program=config.PROGRAM
     )

@@ -139,7 +139,7 @@ def test_cooks_share_one_reward():
 @pytest.mark.parametrize(
     "name, told, line",
     [
-        ("sprad", {}, "did you mean spread"),
+        ("sprad", {}, "did you mean 'spread'"),
         ("reference", {"num_agents": 4}, "num_agents"),
         ("spread", {"prey": "random"}, "only Tag has a prey"),
         ("tag", {"layout": "coord_ring"}, "only Overcooked has layouts"),

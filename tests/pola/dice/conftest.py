@@ -35,42 +35,6 @@ def compiled_programs(compiled_once):
     """Programs are compiled once."""
 
 
-class Recorded:
-    """One NPZ file of recorded values."""
-
-    def __init__(self, path):
-        self.entries = dict(np.load(path))
-
-    def __getitem__(self, name):
-        return self.entries[name]
-
-    def __contains__(self, name):
-        return name in self.entries
-
-    def tree(self, prefix):
-        """The parameters below `prefix` as nested dictionaries, float32."""
-        tree = {}
-        for name, value in self.entries.items():
-            if name.startswith(f"{prefix}/"):
-                *folders, leaf = name[len(prefix) + 1 :].split("/")
-                place = tree
-                for folder in folders:
-                    place = place.setdefault(folder, {})
-                place[leaf] = np.asarray(value, np.float32)
-        return tree
-
-    @property
-    def config(self):
-        """The configuration of the recorded command line."""
-        return parse(str(self["argv"]).split())
-
-
-@pytest.fixture
-def recorded(case):
-    """The golden case of a test."""
-    return Recorded(case)
-
-
 def distance(found, wanted):
     """Largest difference between two trees over the largest entry of the wanted one."""
     pairs = list(zip(jax.tree.leaves(found), jax.tree.leaves(wanted), strict=True))

@@ -1,7 +1,5 @@
 """The benchmark counts the arithmetic of compiled programs; here against products counted by hand."""
 
-import importlib.util
-import sys
 from pathlib import Path
 
 import jax
@@ -12,13 +10,8 @@ PATH = Path(__file__).resolve().parents[3] / "pola" / "benchmarks" / "dice_speed
 
 
 @pytest.fixture(scope="module")
-def benchmark():
-    spec = importlib.util.spec_from_file_location("dice_speed", PATH)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # its data classes look themselves up there
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules[spec.name]
+def benchmark(script):
+    return script(PATH)
 
 
 def test_products_inside_loops_count_as_often_as_they_run(benchmark):

@@ -1,7 +1,5 @@
 """Films of the Coin Game: frames whose pixels are known, the GIF, trained and scripted players, the command."""
 
-import functools
-import importlib.util
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +7,6 @@ import pytest
 from PIL import Image
 
 from common import checkpoints
-from common.cli import run_main
 from pola.dice import storage, training
 from pola.dice.config import parse
 from pola.film import drawing, episode
@@ -19,15 +16,6 @@ HOME = Path(__file__).resolve().parents[3] / "pola"
 AGENTS = HOME / "agents" / "coin" / "agents_seed1_epoch10"
 RED, BLUE, GOLD, WHITE = (194, 65, 59), (0, 68, 136), (201, 138, 20), (255, 255, 255)
 RIGHTWARD, LEFTWARD, DOWN, UP = range(4)
-
-
-@pytest.fixture(scope="module")
-def film():
-    """The command, as `film.py` runs it."""
-    spec = importlib.util.spec_from_file_location("film", HOME / "film.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return functools.partial(run_main, module.body, program="film.py")
 
 
 def small_agents(folder, *flags):
@@ -211,11 +199,7 @@ def test_wrong_flags(words, film, capsys):
     assert stop.value.code == 2 and capsys.readouterr().err.count("\n") == 1
 
 
-def test_the_film_of_the_readme_is_what_its_command_draws(film, tmp_path):
+def test_the_film_of_the_readme_is_what_its_command_draws(film, tmp_path, same_film):
     """As many frames, and the same last one, which shows where both ended and every coin taken."""
     assert film(["coin", "--checkpoint", str(AGENTS), "--output", str(tmp_path / "a.gif")]) == 0
-    with Image.open(tmp_path / "a.gif") as new, Image.open(HOME / "films" / "coin.gif") as old:
-        assert (new.n_frames, new.size) == (old.n_frames, old.size)
-        for picture in (new, old):
-            picture.seek(new.n_frames - 1)
-        assert np.array_equal(np.asarray(new.convert("RGB")), np.asarray(old.convert("RGB")))
+    same_film(tmp_path / "a.gif", HOME / "films" / "coin.gif")

@@ -10,6 +10,7 @@ import pytest
 
 from pola.dice import estimators, learner, networks, opponent_model, scripted
 from pola.dice.coin_game import CELLS, CoinGame, CoinState, PlacementNoise, place_coin, position
+from pola.dice.config import parse
 from pola.dice.contribution_game import ContributionGame
 from pola.dice.evaluation import _totals
 from pola.dice.learner import Networks
@@ -17,6 +18,11 @@ from pola.dice.rollout import Trajectory
 from pola.dice.training import make_game
 
 BOTH = ((1, 2), (2, 1))
+
+
+def _config(recorded):
+    """The configuration of the recorded command line."""
+    return parse(str(recorded["argv"]).split())
 
 
 def _trajectory(recorded, place, me, env):
@@ -223,7 +229,7 @@ def _rollouts(recorded, place, me, env, steps):
 @pytest.mark.golden("step_*.npz")
 @pytest.mark.parametrize(("me", "other"), BOTH)
 def test_inner_chain(recorded, distance, me, other):
-    config = recorded.config
+    config = _config(recorded)
     env, place = make_game(config), f"a{me}"
     mine, start = recorded.tree(f"th{me}"), Networks(recorded.tree(f"th{other}"), recorded.tree(f"v{other}"))
     play = _rollouts(recorded, place, me, env, config.inner_steps)
@@ -252,7 +258,7 @@ def test_inner_chain(recorded, distance, me, other):
 @pytest.mark.golden("step_*.npz")
 @pytest.mark.parametrize(("me", "other"), BOTH)
 def test_outer_step(recorded, distance, me, other):
-    config = recorded.config
+    config = _config(recorded)
     env, place = make_game(config), f"a{me}"
     mine, theirs = (Networks(recorded.tree(f"th{who}"), recorded.tree(f"v{who}")) for who in (me, other))
     play = _rollouts(recorded, place, me, env, config.inner_steps)
@@ -279,7 +285,7 @@ def test_outer_step(recorded, distance, me, other):
 @pytest.mark.golden("om_*.npz")
 @pytest.mark.parametrize(("me", "other"), BOTH)
 def test_opponent_model(recorded, distance, me, other):
-    config = recorded.config
+    config = _config(recorded)
     # the recordings come from a program that trained its models with the agents' own rates
     config = dataclasses.replace(config, om_lr_p=config.lr_out, om_lr_v=config.lr_v)
     env, place = make_game(config), f"a{me}"
@@ -302,7 +308,7 @@ def test_opponent_model(recorded, distance, me, other):
 
 @pytest.mark.golden("step_ipd*.npz")
 def test_recorded_rewards_of_the_contribution_game(recorded):
-    env = ContributionGame(recorded.config.contrib_factor)
+    env = ContributionGame(_config(recorded).contrib_factor)
     for me in (1, 2):
         first, second = (jnp.asarray(recorded[f"a{me}/outer/a{player}"], jnp.int32) for player in (1, 2))
         after, one, two, _ = env.step(None, None, first, second)

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import importlib.util
 import io
 import json
 import os
@@ -29,22 +28,19 @@ WHOLE = "--n_update 5 --seed 2"
 
 
 @pytest.fixture(scope="module")
-def script():
-    spec = importlib.util.spec_from_file_location("pola_dice_script", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def launcher(script):
+    return script(SCRIPT)
 
 
 @pytest.fixture(scope="module")
-def start(script):
+def start(launcher):
     """`start(words, run_root)`: run the program here; returns its exit code."""
 
     def run(words, root):
         argv = [*words.split(), "--run_root", str(root)]
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(sys, "argv", [str(SCRIPT), *argv])
-            return run_main(script.body, argv, program="POLA_dice_jax.py")
+            return run_main(launcher.body, argv, program="POLA_dice_jax.py")
 
     return run
 
@@ -224,8 +220,8 @@ def test_a_wrong_device_is_one_line(tmp_path):
     ("epochs", "every", "printed"),
     [(1, 3, [0, 3, 6]), (2, 3, [0, 4, 6]), (3, 2, [0, 3, 6]), (4, 5, [0, 7])],
 )
-def test_what_is_due_at_an_evaluation(script, epochs, every, printed):
-    config = script.parse(f"--n_update 7 --eval_every {epochs}".split())
+def test_what_is_due_at_an_evaluation(launcher, epochs, every, printed):
+    config = launcher.parse(f"--n_update 7 --eval_every {epochs}".split())
     evaluated = [0]
     while evaluated[-1] < 7:
         evaluated.append(program.next_stop(config, evaluated[-1]))

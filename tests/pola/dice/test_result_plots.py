@@ -1,6 +1,5 @@
 """The plot script: it finds runs by their records and refuses to average what is not alike."""
 
-import importlib.util
 import json
 from pathlib import Path
 
@@ -12,11 +11,8 @@ SCRIPT = Path(__file__).resolve().parents[3] / "pola" / "jax_files" / "result_pl
 
 
 @pytest.fixture(scope="module")
-def plots():
-    spec = importlib.util.spec_from_file_location("result_plots", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def plots(script):
+    return script(SCRIPT)
 
 
 def write_run(folder, words, evaluations=3, program="jax_files/POLA_dice_jax.py"):

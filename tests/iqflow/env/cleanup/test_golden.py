@@ -109,7 +109,7 @@ def test_recorded_steps(trace):
     moved, acted, chances, after, rewards, done, info, content, scene = replay(
         *trace.steps((draws, before, actions))
     )
-    expected = {name: values[keep] for name, values in rows.entries.items() if values.shape[:1] == keep.shape}
+    expected = {name: values[keep] for name, values in rows.items() if values.shape[:1] == keep.shape}
     np.testing.assert_array_equal(moved.position, expected["pos_after_move"])
     np.testing.assert_array_equal(rewards, expected["reward"].astype(np.float32))
     np.testing.assert_array_equal(info.n_cleaned, expected["n_cleaned"])
