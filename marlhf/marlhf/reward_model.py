@@ -11,6 +11,7 @@ regulariser along time.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -30,6 +31,8 @@ RESTART_STEPS = 200
 WEIGHT_DECAY = 1e-4
 EPSILON = 1e-5
 _TINY = 1e-6
+#: the feed-forward model reads a minibatch in so many pieces (fewer where its steps do not divide)
+PIECES = 4
 
 
 @dataclass(frozen=True)
@@ -92,34 +95,60 @@ def _matmul(a, b):
     return jnp.matmul(a, b, precision=networks.PRECISION)
 
 
-def _layers(w_obs, b_obs, w_hidden, x, one_hot):
-    inputs = jnp.concatenate([jax.nn.relu(_matmul(x, w_obs) + b_obs[None, :]), one_hot], axis=-1)
-    return inputs, jax.nn.relu(_matmul(inputs, w_hidden))
+def _inputs(w_obs, b_obs, x, one_hot):
+    return jnp.concatenate([jax.nn.relu(_matmul(x, w_obs) + b_obs[None, :]), one_hot], axis=-1)
+
+
+def _in_pieces(*parts):
+    """Each of them `[R, ...]` -> `[P, R/P, ...]`: a piece's layers stay in the processor's cache."""
+    count = math.gcd(len(parts[0]), PIECES)
+    return tuple(part.reshape(count, -1, *part.shape[1:]) for part in parts)
 
 
 @jax.custom_vjp
-def _two_layers(w_obs, b_obs, w_hidden, w_out, x, one_hot):
-    """w_out . relu([relu(x w_obs + b_obs), one_hot] w_hidden) for `x` [R, d] -> [R]."""
-    return _matmul(_layers(w_obs, b_obs, w_hidden, x, one_hot)[1], w_out)
+def _two_layers(w_obs, b_obs, w_hidden, w_out, b_out, x, one_hot):
+    """w_out . relu([relu(x w_obs + b_obs), one_hot] w_hidden) + b_out for `x` [R, d] -> [R]."""
+    return _forward(w_obs, b_obs, w_hidden, w_out, b_out, x, one_hot)[0]
 
 
-def _forward(w_obs, b_obs, w_hidden, w_out, x, one_hot):
-    inputs, hidden = _layers(w_obs, b_obs, w_hidden, x, one_hot)
-    return _matmul(hidden, w_out), (w_obs, w_hidden, w_out, x, inputs, hidden)
+def _forward(w_obs, b_obs, w_hidden, w_out, b_out, x, one_hot):
+    def piece(rows):
+        hidden = _matmul(_inputs(w_obs, b_obs, *rows), w_hidden)
+        return _matmul(jax.nn.relu(hidden), w_out), hidden > 0
+
+    out, active = jax.lax.map(piece, _in_pieces(x, one_hot))
+    return out.reshape(len(x)) + b_out, (w_obs, b_obs, w_hidden, w_out, x, one_hot, active)
 
 
 def _backward(saved, grad):
-    w_obs, w_hidden, w_out, x, inputs, hidden = saved
-    grad_hidden = jnp.where(hidden > 0, grad[:, None] * w_out[None, :], 0.0)
+    """Of the hidden layer only the signs are kept; with m = sign [R, H] and S = inputs^T (grad m):
+
+    d/d w_hidden = S w_out,    d/d w_out = sum over the inputs of S w_hidden
+    """
+    w_obs, b_obs, w_hidden, w_out, x, one_hot, active = saved
     width = w_obs.shape[1]
-    grad_seen = jnp.where(inputs[:, :width] > 0, _matmul(grad_hidden, w_hidden[:width].T), 0.0)
+    to_seen = w_out[:, None] * w_hidden[:width].T
+
+    def add(sums, rows):
+        x, one_hot, grad, active = rows
+        inputs = _inputs(w_obs, b_obs, x, one_hot)
+        grad_hidden = jnp.where(active, grad[:, None], 0.0)
+        grad_seen = jnp.where(inputs[:, :width] > 0, _matmul(grad_hidden, to_seen), 0.0)
+        seen = (_matmul(x.T, grad_seen), grad_seen.sum(axis=0))
+        return jax.tree.map(jnp.add, sums, (*seen, _matmul(inputs.T, grad_hidden), grad.sum())), None
+
+    nothing = (*jax.tree.map(jnp.zeros_like, (w_obs, b_obs, w_hidden)), jnp.zeros(()))
+    (of_obs, of_bias, of_hidden, of_out_bias), _ = jax.lax.scan(
+        add, nothing, (*_in_pieces(x, one_hot, grad), active)
+    )
     return (
-        _matmul(x.T, grad_seen),
-        grad_seen.sum(axis=0),
-        _matmul(inputs.T, grad_hidden),
-        _matmul(grad, hidden),
+        of_obs,
+        of_bias,
+        of_hidden * w_out[None, :],
+        (of_hidden * w_hidden).sum(axis=0),
+        of_out_bias,
         jnp.zeros_like(x),
-        jnp.zeros((x.shape[0], inputs.shape[1] - width)),
+        jnp.zeros_like(one_hot),
     )
 
 
@@ -142,8 +171,8 @@ def feed_forward_rewards(params, obs, actions) -> jax.Array:
     w_hidden = jnp.concatenate([hidden["kernel"][split:], table])
     one_hot = jax.nn.one_hot(actions.reshape(-1), table.shape[0])
     x = obs.reshape(-1, obs.shape[-1]).astype(jnp.float32)
-    flat = _two_layers(seen["kernel"], seen["bias"], w_hidden, out["kernel"][:, 0], x, one_hot)
-    return flat.reshape(actions.shape) + out["bias"][0]
+    weights = (seen["kernel"], seen["bias"], w_hidden, out["kernel"][:, 0], out["bias"][0])
+    return _two_layers(*weights, x, one_hot).reshape(actions.shape)
 
 
 # --- the loss ----------------------------------------------------------------------------------------------------

@@ -99,6 +99,16 @@ def test_it_learns_what_the_observation_says(learner, advance):
     assert first > 0.9 and last < 0.5 and state.epoch == 31
 
 
+def test_the_gradient_by_pieces_is_the_gradient(learner):
+    """Rows that divide into the pieces, that divide into fewer, and that do not."""
+    data, params = imitation.demonstrations(some_data()), learner.fresh(0).params
+    for rows in (8, 6, 5):
+        chosen = jnp.arange(rows)[::-1]
+        found = jax.jit(learner.gradient)(params, data, chosen)
+        whole = jax.jit(jax.value_and_grad(learner.loss))(params, data, chosen)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), found, whole)
+
+
 def test_epochs_in_pieces_are_the_same_epochs(learner, advance):
     data = imitation.demonstrations(some_data())
     whole, loss = advance(learner.fresh(3), 3, data)

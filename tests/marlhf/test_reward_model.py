@@ -117,13 +117,15 @@ def test_schedule(case):
     np.testing.assert_allclose(found, file["reward_lr_schedule/lr"], rtol=1e-4, atol=1e-9)
 
 
-def test_the_fast_form_is_the_network_and_its_gradient():
+@pytest.mark.parametrize("steps", [7, 8])
+def test_the_fast_form_is_the_network_and_its_gradient(steps):
+    """In one piece, since 21 steps divide into no pieces, and 24 into four of 6."""
     architecture = Architecture("FF", 32, 5, 18, 54)
     params = jax.jit(architecture.init)(jax.random.key(0))
     params = jax.tree.map(lambda leaf: leaf + 0.1 * jax.random.normal(jax.random.key(1), leaf.shape), params)
-    obs = jax.random.normal(jax.random.key(2), (7, 3, 18))
-    actions = jax.random.randint(jax.random.key(3), (7, 3), 0, 5)
-    weight = jax.random.normal(jax.random.key(4), (7, 3))
+    obs = jax.random.normal(jax.random.key(2), (steps, 3, 18))
+    actions = jax.random.randint(jax.random.key(3), (steps, 3), 0, 5)
+    weight = jax.random.normal(jax.random.key(4), (steps, 3))
     network = networks.RewardFF(32, 5)
 
     def plain(params):
