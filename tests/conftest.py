@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import pytest
 
@@ -188,6 +189,11 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     config.golden_cases = 0
+    # How long an example takes says what else the machine does, and how long JAX compiles.
+    hypothesis.settings.register_profile(
+        "any machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+    )
+    hypothesis.settings.load_profile("any machine")
 
 
 def _folder(metafunc) -> Path:

@@ -22,7 +22,7 @@ def filled(length, pushes):
     return buffer
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(1, 5), st.integers(1, 12), st.integers(0, 2**31))
 def test_only_the_newest_agents_are_drawn(length, pushes, seed):
     buffer = filled(length, pushes)

@@ -38,7 +38,7 @@ def test_recorded_estimators(recorded):
         np.testing.assert_allclose(value, recorded[name], rtol=1e-5, atol=1e-5, err_msg=name)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(data=st.data(), steps=st.integers(1, 9))
 def test_loaded_dice_has_the_closed_form(data, steps):
     """dD_t/dl_k = (gamma lambda)^(k-t) (G_k - V_k) for k >= t, else 0; in value D is the plain return."""
@@ -86,7 +86,7 @@ def test_what_is_stopped():
     assert jax.value_and_grad(estimators.magic_box)(2.5) == (1.0, 1.0)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(values=hnp.arrays(np.float32, (6, 4), elements=FLOATS), order=st.permutations(range(4)))
 def test_episodes_do_not_see_each_other(values, order):
     values, order = jnp.asarray(values), np.array(order)

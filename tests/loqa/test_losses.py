@@ -263,7 +263,7 @@ def test_agent_gradient_is_numerical(advantage, stopped):
         np.testing.assert_allclose(jnp.vdot(gradient, along), slope, atol=2e-4)
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(seed=st.integers(0, 10**6), method=st.sampled_from(METHODS), order=st.permutations(range(3)))
 def test_losses_do_not_depend_on_the_order_of_episodes(seed, method, order):
     (logits, q), opponent, experience = _random_situation(seed)

@@ -134,7 +134,7 @@ def test_markov_follower_with_a_clock():
     assert learnt.value == pytest.approx(found.value) and learnt.regret == pytest.approx(0, abs=1e-9)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(
     st.integers(0, 9999),
     st.sampled_from(["none", "3-state", "5-state"]),

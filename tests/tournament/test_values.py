@@ -63,7 +63,7 @@ def test_the_side_that_a_player_sees_is_its_own():
         assert exact_values(second, first, GAME, DISCOUNT) == pytest.approx(values[::-1], abs=1e-12)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(probabilities, probabilities, st.sampled_from([0.0, 0.5, 0.96, 0.99]))
 def test_values_lie_between_the_payoffs_and_swap_with_the_players(first, second, discount):
     values = exact_values(first, second, GAME, discount)
@@ -84,14 +84,14 @@ def value_iteration(player):
     return new
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(probabilities)
 def test_the_best_response_satisfies_bellman_s_equation(player):
     found = best_response(player, GAME, DISCOUNT)
     assert found.exact and found.gain == pytest.approx(value_iteration(player)[4], abs=1e-9)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(probabilities, probabilities)
 def test_no_responder_gets_more_than_the_best_response(player, responder):
     gain = best_response(player, GAME, DISCOUNT).gain

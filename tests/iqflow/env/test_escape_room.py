@@ -90,7 +90,7 @@ def situations(draw):
     return EscapeRoom(n, m), draw(place), draw(place), draw(st.permutations(range(n)))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(situations())
 def test_permuting_agents_permutes_everything(situation):
     env, places, actions, order = situation

@@ -97,7 +97,7 @@ def compiled(board):
     return game, jax.jit(game.start), jax.jit(game.play), jax.jit(game.observe)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.sampled_from(BOARDS), st.data())
 def test_on_any_board(board, data):
     game, start, play, observe = compiled(board)

@@ -88,7 +88,7 @@ def positions(draw):
     return (height, width), players, list(coin), draw(st.integers(0, 2))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     positions(),
     st.lists(st.integers(0, 3), min_size=3, max_size=3),
@@ -108,7 +108,7 @@ def test_rotating_the_players_rotates_everything(where, actions, draw):
     np.testing.assert_array_equal(one.coin, two.coin)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     positions(),
     st.lists(st.integers(0, 3), min_size=3, max_size=3),

@@ -102,7 +102,7 @@ def both_orders(spread):
     return rewards
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.permutations(range(3)), st.integers(0, 2**31 - 1))
 def test_renaming_agents_renames_their_rewards(both_orders, order, seed):
     rewards, of_renamed = both_orders(seed, jnp.asarray(order))

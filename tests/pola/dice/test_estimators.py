@@ -104,7 +104,7 @@ def test_orders_one_and_two_of_dice_are_those_of_the_exact_value(loaded):
 arrays = st.integers(0, 2**31 - 1).map(np.random.default_rng)
 
 
-@hypothesis.settings(max_examples=20, deadline=None)
+@hypothesis.settings(max_examples=20)
 @hypothesis.given(arrays)
 def test_the_order_of_episodes_does_not_matter(random):
     own, other, weights = random.normal(size=(3, 4, 6)).astype(np.float32)
@@ -114,7 +114,7 @@ def test_the_order_of_episodes_does_not_matter(random):
     np.testing.assert_allclose(moved, slope[:, order], atol=1e-5)
 
 
-@hypothesis.settings(max_examples=20, deadline=None)
+@hypothesis.settings(max_examples=20)
 @hypothesis.given(arrays)
 def test_divergence_is_positive_and_zero_only_between_equals(random):
     first, second = jax.nn.log_softmax(random.normal(size=(2, 3, 4, 5)).astype(np.float32))

@@ -22,7 +22,7 @@ def _coin(red, blue, coin, colour):
     return CoinState(*(jnp.array(where, jnp.int32) for where in (red, blue, coin)), jnp.int32(colour))
 
 
-@hypothesis.settings(max_examples=60, deadline=None)
+@hypothesis.settings(max_examples=60)
 @hypothesis.given(place, place, place, st.integers(0, 1), move, move, noise)
 def test_nobody_leaves_the_board_and_a_new_coin_is_free(red, blue, coin, colour, first, second, draws):
     state = _coin(red, blue, coin, colour)
@@ -39,7 +39,7 @@ def test_nobody_leaves_the_board_and_a_new_coin_is_free(red, blue, coin, colour,
     assert int(CoinGame().observe(after).sum()) == 3
 
 
-@hypothesis.settings(max_examples=60, deadline=None)
+@hypothesis.settings(max_examples=60)
 @hypothesis.given(place, place, place, st.integers(0, 1), move, move)
 def test_swapping_the_players_swaps_the_rewards(red, blue, coin, colour, first, second):
     draws = PlacementNoise(jnp.int32(3), jnp.int32(3))

@@ -105,7 +105,7 @@ def test_the_same_command_twice_gives_the_same_bits(name):
 probability = st.floats(0, 1)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(probability, min_size=10, max_size=10), st.floats(0, 0.99))
 def test_visits_are_a_discounted_distribution(numbers, gamma):
     x, y = torch.tensor(numbers, dtype=torch.float64).view(2, 5, 1)
@@ -117,7 +117,7 @@ def test_visits_are_a_discounted_distribution(numbers, gamma):
     assert torch.allclose(mirrored[[0, 2, 1, 3]], visits, atol=1e-9)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 2**31), st.sampled_from(range(len(POLICIES))))
 def test_a_policy_seen_from_the_other_seat_is_the_same_behaviour(seed, number):
     policy = POLICIES[number]
@@ -128,7 +128,7 @@ def test_a_policy_seen_from_the_other_seat_is_the_same_behaviour(seed, number):
     assert torch.equal(policy.swap_seats(policy.swap_seats(theta)), theta)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(1, 6), st.integers(0, 2), st.integers(0, 2**31))
 def test_packed_nets_compute_what_pytorch_s_layers_do(hidden, extra, seed):
     net = Net(hidden, extra)

@@ -34,7 +34,7 @@ def play(env, leader, follower) -> tuple[list, np.ndarray]:
     return seen, total
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.integers(0, 9999), SIZES, st.sampled_from(["none", "3-state", "5-state"]), st.integers(1, 6))
 def test_tables_earn_what_the_referee_says(seed, sizes, memory, horizon):
     game, rng = random_game(seed, sizes), np.random.default_rng(seed)
@@ -46,7 +46,7 @@ def test_tables_earn_what_the_referee_says(seed, sizes, memory, horizon):
     assert len(seen) == horizon + 1
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.integers(0, 9999), SIZES, st.booleans(), st.booleans(), st.booleans())
 def test_queries_only_stand_in_front(seed, sizes, small, told, hidden):
     """The answers reach the follower's code; the game behind them is the plain one."""
@@ -69,7 +69,7 @@ def test_queries_only_stand_in_front(seed, sizes, small, told, hidden):
     assert len(seen) == protocol.episode_steps(game.actions) + 1
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.integers(0, 9999), st.permutations(range(2)), st.permutations(range(3)))
 def test_permuted_payoffs_and_actions_give_the_same_rewards(seed, rows, columns):
     payoffs = np.random.default_rng(seed).integers(-4, 5, (2, 3, 2))

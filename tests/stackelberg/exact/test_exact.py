@@ -196,7 +196,7 @@ def test_clock_is_worth_something_to_the_follower():
     assert np.all(with_clock[:, 0] >= without - 1e-9)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(st.integers(0, 10_000), st.permutations(range(2)), st.permutations(range(3)))
 def test_renaming_actions_changes_nothing(seed, rows, columns):
     payoffs = np.random.default_rng(seed).integers(0, 9, (2, 3, 2))
@@ -208,7 +208,7 @@ def test_renaming_actions_changes_nothing(seed, rows, columns):
         )
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(st.integers(0, 10_000), st.floats(-5, 5), st.floats(0.1, 3))
 def test_affine_payoffs_change_the_value_affinely(seed, shift, scale):
     payoffs = np.random.default_rng(seed).integers(0, 9, (2, 2, 2)).astype(float)

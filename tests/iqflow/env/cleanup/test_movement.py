@@ -115,7 +115,7 @@ def situations(draw):
     return cell, asked, draw(st.permutations(range(n)))
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=600)
 @given(situations())
 def test_any_situation(situation):
     cell, asked, order = situation
