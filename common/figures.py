@@ -23,6 +23,7 @@ from typing import Any
 
 from common import checkpoints, plotting, report, verdicts
 from common.cli import StrictParser, UserError, parse_seeds, run_main
+from common.compilation import quick_settings
 from common.progress import Progress, duration
 from common.runs import RunFolder, RunSpec, find, provenance, source_digest
 from common.verdicts import Claim
@@ -218,7 +219,8 @@ def _start(figure: Figure, batch: Sequence[PlannedRun], jobs: int, device: str) 
     threads = str(max(1, (os.cpu_count() or 1) // jobs))
     environment = os.environ | {"OMP_NUM_THREADS": threads, "MPLBACKEND": "Agg"}
     if figure.profile == "smoke":
-        # It takes longer to compile than to run: a paper's processes share what they compile.
+        # It takes longer to compile than to run: quickly, then, and a paper's processes share what they compile.
+        environment = quick_settings() | environment
         environment |= {
             "OMP_NUM_THREADS": "1",
             "JAX_COMPILATION_CACHE_DIR": str(figure.root / "results" / figure.paper / "compiled"),

@@ -16,6 +16,12 @@ import pytest
 
 from common.checkpoints import nested
 from common.cli import run_main
+from common.compilation import quick_settings
+
+# On the CPU, on one thread (see the papers' `choose_device`), and compiled quickly: programs this small are compiled
+# longer than they run.
+for name, value in ({"JAX_PLATFORMS": "cpu", "NPROC": "1"} | quick_settings()).items():
+    os.environ.setdefault(name, value)
 
 TESTS = Path(__file__).parent
 

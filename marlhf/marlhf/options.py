@@ -334,5 +334,4 @@ class Pipeline:
     il: ImitationBlock = block()
     alg: PipelineAlg = block()
     data_dir: str = place()
-    fast_compile: bool = switch()
     disable_jit: bool = switch()

@@ -307,8 +307,6 @@ def run(launch: Launch, entry: Path) -> int:
     """
     root = program.run_root(launch)
     program.keep_compiled(root)
-    if launch.hp.fast_compile:
-        program.compile_fast()
     device = program.choose_device(launch.device, launch.hp.disable_jit)
     fixed = launch.hp.upstream_seeds == "fixed"
     makers = {

@@ -28,12 +28,6 @@ REPOSITORY = HOME.parent
 CHECKPOINT_SECONDS = 60.0
 #: a chunk of work is split when it would take longer than this, so that a killed run loses little
 CHUNK_SECONDS = 60.0
-#: of jaxlib 0.10
-FAST_COMPILE_FLAGS = (
-    "use_fusion_emitters=false",
-    "parallel_codegen_split_count=1",
-    "enable_concurrency_optimized_scheduler=false",
-)
 
 
 class Trainer(Protocol):
@@ -132,13 +126,6 @@ def keep_compiled(root: Path) -> None:
     if jax.config.jax_compilation_cache_dir is None:
         jax.config.update("jax_compilation_cache_dir", str(results_of(root) / ".compiled"))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
-
-
-def compile_fast() -> None:
-    """Compile in less than half of the time, for runs that are over sooner than they are compiled; before JAX starts."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    if jax.lib.__version__.startswith("0.10."):  # XLA ends a process whose flags it doesn't know
-        os.environ.setdefault("XLA_FLAGS", " ".join(f"--xla_cpu_{flag}" for flag in FAST_COMPILE_FLAGS))
 
 
 def choose_device(device: str, disable_jit: bool = False) -> str:

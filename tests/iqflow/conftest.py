@@ -1,10 +1,5 @@
 """What IQ-Flow's tests share: recorded cases, and no silent promotion of ranks."""
 
-import os
-
-os.environ.setdefault("JAX_PLATFORMS", "cpu")
-os.environ.setdefault("NPROC", "1")  # see `iqflow.trainer.program`
-
 import jax
 import numpy as np
 import pytest

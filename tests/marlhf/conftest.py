@@ -1,19 +1,4 @@
-"""What the tests share: quick compilation, and no silent promotion of ranks."""
-
-import os
-from importlib.metadata import version
-
-os.environ.setdefault("JAX_PLATFORMS", "cpu")
-os.environ.setdefault("NPROC", "1")  # see `marlhf.program.choose_device`
-# Programs this small are compiled longer than they run.
-os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
-if version("jaxlib").startswith("0.10."):  # XLA ends a process whose flags it doesn't know
-    quick = (
-        "use_fusion_emitters=false",
-        "parallel_codegen_split_count=1",
-        "enable_concurrency_optimized_scheduler=false",
-    )
-    os.environ.setdefault("XLA_FLAGS", " ".join(f"--xla_cpu_{flag}" for flag in quick))
+"""What the tests share: programs compiled once, and no silent promotion of ranks."""
 
 import jax
 import pytest

@@ -1,20 +1,6 @@
 """What the tests of the sampled games share: recorded parameter trees, and no silent promotion of ranks."""
 
 import functools
-import os
-from importlib.metadata import version
-
-os.environ.setdefault("JAX_PLATFORMS", "cpu")
-os.environ.setdefault("NPROC", "1")  # see `pola.dice.program.choose_device`
-# Programs this small are compiled longer than they run.
-os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
-if version("jaxlib").startswith("0.10."):  # XLA ends a process whose flags it doesn't know
-    quick = (
-        "use_fusion_emitters=false",
-        "parallel_codegen_split_count=1",
-        "enable_concurrency_optimized_scheduler=false",
-    )
-    os.environ.setdefault("XLA_FLAGS", " ".join(f"--xla_cpu_{flag}" for flag in quick))
 
 import jax
 import numpy as np
