@@ -56,7 +56,8 @@ def _paid(incentives, agent: int) -> str:
 
 def _cleanup(options: argparse.Namespace) -> tuple[int, int]:
     """Film an episode of Cleanup; returns how many frames, and their size in bytes."""
-    from iqflow.film import drawing, episode, gif
+    from common import gif
+    from iqflow.film import drawing, episode
 
     saved = episode.trained(options.checkpoint) if options.checkpoint else None
     words = options.agents.split(",") if options.agents else None
@@ -81,7 +82,8 @@ def _cleanup(options: argparse.Namespace) -> tuple[int, int]:
 
 def _escape_room(options: argparse.Namespace) -> tuple[int, int]:
     """Film episodes of Escape Room; returns how many frames, and their size in bytes."""
-    from iqflow.film import escape_drawing, escape_room, gif
+    from common import gif
+    from iqflow.film import escape_drawing, escape_room
 
     saved = escape_room.trained(options.checkpoint) if options.checkpoint else None
     env, words = escape_room.chosen(options.agents.split(",") if options.agents else None, saved)

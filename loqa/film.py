@@ -33,13 +33,14 @@ def body(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault(
         "JAX_PLATFORMS", "cpu"
     )  # one short episode is slower on a GPU than the GPU takes to start
+    from common import gif
     from loqa.film import drawing, episode
 
     agent = episode.load(options.checkpoint)
     other = episode.opponent(options.opponent, agent, options.checkpoint)
     steps = options.steps or min(agent.steps, MOST_STEPS)
     played = episode.play(agent, other, options.seed, steps)
-    size = drawing.save(played, options.output, options.fps)
+    size = gif.save(drawing.frames(played), options.output, options.fps)
     for letter, name, total in zip(drawing.LETTERS, played.names, played.rewards.sum(axis=0), strict=True):
         print(f"{letter} {name}: return {total:+.0f}, {total / steps:+.3f} a step")
     print(f"{options.output}: {steps + 1} frames, {size / 1024:.0f} KiB")

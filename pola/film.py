@@ -35,13 +35,14 @@ def body(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault(
         "JAX_PLATFORMS", "cpu"
     )  # one short episode is slower on a GPU than the GPU takes to start
+    from common import gif
     from pola.film import drawing, episode
 
     agents = episode.load(options.checkpoint)
     other = episode.opponent(options.opponent, agents, options.checkpoint)
     steps = options.steps or min(agents.steps, MOST_STEPS)
     played = episode.play(agents, other, options.seed, steps)
-    size = drawing.save(played, options.output, options.fps)
+    size = gif.save(drawing.frames(played), options.output, options.fps)
     for player, (colour, name) in enumerate(zip(drawing.NAMES, played.names, strict=True)):
         total, (own, others) = played.rewards[:, player].sum(), played.taken(steps, player)
         print(f"{colour} {name}: return {total:+.0f}, coins taken: own {own}, the other's {others}")

@@ -19,7 +19,13 @@ PAPERS = {
 }
 #: who imports none of the others
 APART = {**PAPERS, "tournament": "tournament"}
-COMMON_MAY_IMPORT = {"numpy", "matplotlib", "common", *sys.stdlib_module_names}
+COMMON_MAY_IMPORT = {
+    "numpy",
+    "matplotlib",
+    "PIL",
+    "common",
+    *sys.stdlib_module_names,
+}  # PIL: Matplotlib brings it
 #: what a function of common imports where it is installed
 OPTIONAL = {"tracking.py": {"wandb"}}
 

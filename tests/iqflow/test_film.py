@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from iqflow.env.cleanup.drawing import COLOURS
-from iqflow.film import drawing, gif
+from iqflow.film import drawing
 from iqflow.film.drawing import BAR, LINE, TOP
 from iqflow.film.episode import Episode
 
@@ -56,15 +56,6 @@ def test_incentives_are_bars_as_long_as_what_was_paid():
         golden = [after.getpixel((x, y)) == GOLD for x in range(left, left + length + 1)]
         assert sum(golden) == length * share + 1 and golden[0]
         assert {before.getpixel((x, y)) for x in range(left, left + length)} == {TRACK}
-
-
-def test_the_gif_has_every_frame_and_is_the_same_again(tmp_path):
-    frames = drawing.frames(HAND)
-    size = gif.save(frames, tmp_path / "new" / "film.gif", fps=4)
-    content = (tmp_path / "new" / "film.gif").read_bytes()
-    assert len(content) == size and gif.encode(frames, 4) == content
-    with Image.open(tmp_path / "new" / "film.gif") as shown:
-        assert shown.n_frames == 2 and shown.info["loop"] == 0
 
 
 def test_a_scripted_film_needs_no_checkpoint(tmp_path, film, capsys):

@@ -1,4 +1,4 @@
-"""An episode of the Coin Game as pictures and as a GIF. NumPy and Pillow only.
+"""An episode of the Coin Game as pictures. NumPy and Pillow only.
 
 Players are squares, A and B; a coin is a disc in its owner's colour with the owner's letter. A trail shows each player's
 last move; one that leaves the board comes back at the opposite edge, because the board is a torus. A coin that was just
@@ -7,14 +7,10 @@ taken leaves an outline in the taker's colour, and the line below the board says
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
-
-from common.checkpoints import write_atomically
 
 PLAYERS = ("#004488", "#c2413b")
 LETTERS = ("A", "B")
@@ -22,7 +18,6 @@ INK, SOFT, LINES, GOLD = "#222222", "#777777", "#cfcfcf", "#c98a14"
 MOVES = ((0, -1), (0, 1), (-1, 0), (1, 0))  # left, right, up, down as (row, column)
 #: board margin, height of the lines above and below it
 MARGIN, HEADER, FOOTER = 22, 76, 44
-HOLD = 2.0  # seconds that the last frame stays
 
 
 @dataclass(frozen=True)
@@ -192,31 +187,6 @@ def frame(episode: Episode, step: int) -> Image.Image:
     return image
 
 
-def _palette(frames: list[Image.Image]) -> Image.Image:
-    """64 colours for all frames, from up to eight of them: one palette keeps what does not change out of the file."""
-    some = frames[:: max(1, len(frames) // 8)]
-    sheet = Image.new("RGB", (some[0].width, some[0].height * len(some)))
-    for number, one in enumerate(some):
-        sheet.paste(one, (0, number * one.height))
-    return sheet.quantize(64)
-
-
-def gif(episode: Episode, fps: float) -> bytes:
-    """The whole episode, T + 1 frames, as a GIF that repeats; the same episode gives the same bytes."""
-    frames = [frame(episode, step) for step in range(episode.steps + 1)]
-    palette = _palette(frames)
-    pictures = [one.quantize(palette=palette, dither=Image.Dither.NONE) for one in frames]
-    durations = [max(20, round(1000 / fps))] * len(pictures)  # viewers slow frames below 20 ms down
-    durations[-1] += round(1000 * HOLD)
-    buffer = io.BytesIO()
-    pictures[0].save(
-        buffer, "GIF", save_all=True, append_images=pictures[1:], duration=durations, loop=0, disposal=1
-    )
-    return buffer.getvalue()
-
-
-def save(episode: Episode, path: Path, fps: float) -> int:
-    """Write the film; returns its size in bytes."""
-    content = gif(episode, fps)
-    write_atomically(path, content)
-    return len(content)
+def frames(episode: Episode) -> list[Image.Image]:
+    """The whole episode, T + 1 pictures."""
+    return [frame(episode, step) for step in range(episode.steps + 1)]

@@ -8,7 +8,9 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+from PIL import Image
 
+from common import gif
 from common.cli import UserError
 
 from .. import agents
@@ -87,4 +89,5 @@ def save(played: Played, path: Path, fps: float) -> int:
     """Draw an episode and write it as a GIF; its size in bytes."""
     so_far = np.concatenate([[0.0], np.cumsum(played.rewards)[:-1]])
     captions = [f"{played.label}   step {step}   return {total:.1f}" for step, total in enumerate(so_far)]
-    return render.save_gif(render.pictures(played.task, played.world_state, captions), path, fps)
+    pictures = render.pictures(played.task, played.world_state, captions)
+    return gif.save([Image.fromarray(one) for one in pictures], path, fps, colours=128)

@@ -1,4 +1,4 @@
-"""Episodes as pictures and as a GIF: NumPy and Pillow only.
+"""Episodes as pictures: NumPy and Pillow only.
 
 Everything is drawn from the world state, the observations of all learners one after another, so that recorded data can
 be drawn as well as a running environment. Reference's observations hold no absolute positions; there the landmarks'
@@ -7,15 +7,11 @@ centre is the middle of the picture.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
-
-from common.checkpoints import write_atomically
 
 from .task import Task
 
@@ -229,19 +225,3 @@ def _thing(canvas: _Canvas, tile: np.ndarray, middle: tuple[float, float], radiu
         canvas.disc(middle, radius, "#ffffff", SOFT)
     elif tile[_ONION] and not tile[_ONIONS]:
         canvas.disc(middle, radius, "#f2d13c", SOFT)
-
-
-def save_gif(frames: np.ndarray, path: Path, fps: float, hold: float = 1.5) -> int:
-    """Write RGB frames `[T, H, W, 3]` as an endless GIF whose last frame stays `hold` seconds; its size in bytes."""
-    some = np.unique(np.linspace(0, len(frames) - 1, 8).round().astype(int))  # colours that come and go
-    sheet = Image.fromarray(np.concatenate(list(frames[some])))
-    palette = sheet.quantize(128, dither=Image.Dither.NONE)
-    images = [Image.fromarray(frame).quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
-    beat = max(20, round(1000 / fps))
-    duration = [beat] * (len(images) - 1) + [max(beat, round(1000 * hold))]
-    buffer = io.BytesIO()
-    images[0].save(
-        buffer, "GIF", save_all=True, append_images=images[1:], duration=duration, loop=0, optimize=True
-    )
-    write_atomically(path, buffer.getvalue())
-    return len(buffer.getvalue())

@@ -1,4 +1,4 @@
-"""An episode of the Coin Game as pictures and as a GIF. NumPy and Pillow only.
+"""An episode of the Coin Game as pictures. NumPy and Pillow only.
 
 The players, red and blue, are squares; a coin is a disc in its owner's colour with the owner's letter. A trail shows each
 player's last move; one that leaves the board comes back at the opposite edge, because the board is a torus. A coin that
@@ -7,14 +7,11 @@ was just taken leaves an outline in the taker's colour, and the line below the b
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from common.checkpoints import write_atomically
 from pola.dice.coin_game import MOVES, SIDE
 
 PLAYERS, NAMES = ("#c2413b", "#004488"), ("red", "blue")
@@ -24,7 +21,6 @@ WIDTH, HEIGHT = 390, HEADER + SIDE * CELL + 2 * MARGIN + FOOTER
 LEFT, TOP = (WIDTH - SIDE * CELL) // 2, HEADER + MARGIN  # corner of the board
 RIGHT, BOTTOM = LEFT + SIDE * CELL, TOP + SIDE * CELL
 SHIFTS = (-0.18, 0.18)  # red stands up left of a cell's middle, blue down right
-HOLD = 2.0  # seconds that the last frame stays
 
 
 @dataclass(frozen=True)
@@ -157,23 +153,6 @@ def frame(episode: Episode, step: int) -> Image.Image:
     return image
 
 
-def gif(episode: Episode, fps: float) -> bytes:
-    """The whole episode, T + 1 frames, as a GIF that repeats; the same episode gives the same bytes."""
-    frames = [frame(episode, step) for step in range(episode.steps + 1)]
-    sheet = Image.fromarray(np.concatenate([np.asarray(one) for one in frames[:: max(1, len(frames) // 8)]]))
-    palette = sheet.quantize(64)  # one for all frames keeps what does not change out of the file
-    pictures = [one.quantize(palette=palette, dither=Image.Dither.NONE) for one in frames]
-    durations = [max(20, round(1000 / fps))] * len(pictures)  # viewers slow frames below 20 ms down
-    durations[-1] += round(1000 * HOLD)
-    buffer = io.BytesIO()
-    pictures[0].save(
-        buffer, "GIF", save_all=True, append_images=pictures[1:], duration=durations, loop=0, disposal=1
-    )
-    return buffer.getvalue()
-
-
-def save(episode: Episode, path: Path, fps: float) -> int:
-    """Write the film; returns its size in bytes."""
-    content = gif(episode, fps)
-    write_atomically(path, content)
-    return len(content)
+def frames(episode: Episode) -> list[Image.Image]:
+    """The whole episode, T + 1 pictures."""
+    return [frame(episode, step) for step in range(episode.steps + 1)]

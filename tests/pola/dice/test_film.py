@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from common import checkpoints
+from common import checkpoints, gif
 from pola.dice import storage, training
 from pola.dice.config import parse
 from pola.film import drawing, episode
@@ -94,15 +94,12 @@ def test_returns_counts_and_events():
     assert idle.event(1) == ""
 
 
-def test_the_gif_has_every_frame_and_is_the_same_again(tmp_path):
-    size = drawing.save(HAND, tmp_path / "new" / "film.gif", fps=4)
-    content = (tmp_path / "new" / "film.gif").read_bytes()
-    assert len(content) == size and drawing.gif(HAND, 4) == content
-    with Image.open(tmp_path / "new" / "film.gif") as shown:
-        assert shown.n_frames == 3 and shown.info["loop"] == 0
+def test_the_gif_has_every_frame(tmp_path):
+    gif.save(drawing.frames(HAND), tmp_path / "film.gif", fps=4)
+    with Image.open(tmp_path / "film.gif") as shown:
+        assert shown.n_frames == 3
         for step in range(3):
             shown.seek(step)
-            assert shown.info["duration"] == (2250 if step == 2 else 250)
             drawn, exact = (np.asarray(one, int) for one in (shown.convert("RGB"), drawing.frame(HAND, step)))
             assert np.mean(np.abs(drawn - exact).max(-1) > 40) < 0.01  # 64 colours
 
