@@ -299,8 +299,11 @@ def _seconds(figure: Figure, runs: Sequence[PlannedRun], device: str) -> float:
     return sum(max(_folder(figure, run).record.get("seconds", 0.0) for run in batch) for batch in batches)
 
 
-def finish(figure: Figure, runs: Sequence[PlannedRun], device: str) -> str:
-    """Draw and judge what is there: data.csv, figure.png, figure.svg, verdict.json. Returns the verdict."""
+def finish(figure: Figure, runs: Sequence[PlannedRun], device: str, seeds: str = "") -> str:
+    """Draw and judge what is there: data.csv, figure.png, figure.svg, verdict.json. Returns the verdict.
+
+    `seeds` are those that were asked for instead of the profile's; the record says so.
+    """
     module, folders = figure.module(), {}
     for run in runs:
         folder = _folder(figure, run)
@@ -320,14 +323,16 @@ def finish(figure: Figure, runs: Sequence[PlannedRun], device: str) -> str:
     deeper = figure.command("paper" if figure.profile == "quick" and figure.source != "paper" else "quick")
     if figure.source == "paper":
         deeper = f"make reproduce-{figure.paper}"
+    if seeds:
+        deeper = figure.command(figure.profile)
     verdict = {
         "paper": figure.paper,
         "figure": figure.id,
         "title": figure.title,
         "profile": figure.profile,
-        "about": figure.about,
+        "about": figure.about + (f"; here seeds {seeds} instead" if seeds else ""),
         "note": figure.manifest.get("note", ""),
-        "command": figure.command(figure.profile),
+        "command": figure.command(figure.profile) + (f" SEEDS={seeds}" if seeds else ""),
         "deeper": deeper,
         "status": status,
         "claims": rows,
@@ -404,7 +409,7 @@ def _one(options: argparse.Namespace, figure: Figure) -> str:
         return verdicts.REPRODUCED
     print(f"{figure.title}\nprofile {figure.profile}: {figure.about}", flush=True)
     _explain_failures(figure, execute(figure, runs, options.jobs, options.device))
-    return finish(figure, runs, options.device)
+    return finish(figure, runs, options.device, options.seeds)
 
 
 def _body(argv: Sequence[str] | None) -> int:

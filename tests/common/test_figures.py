@@ -99,6 +99,17 @@ def test_more_seeds_add_runs_and_a_changed_program_makes_them_stale(tmp_path):
     assert "2 runs, 0 cached" in toy.call(tmp_path, "plan", "toy", "line").stdout
 
 
+def test_a_verdict_says_which_seeds_were_asked_for_instead(tmp_path):
+    toy.make(tmp_path)
+    told = []
+    for words in ([], ["--seeds", "2"]):
+        toy.call(tmp_path, "reproduce", "toy", "line", *words)
+        verdict = json.loads((tmp_path / "results/toy/line/quick/verdict.json").read_text())
+        told.append([verdict[key] for key in ("command", "about", "deeper")])
+    (command, about, _), (asked, said, deeper) = told
+    assert asked == f"{command} SEEDS=2" and said == f"{about}; here seeds 2 instead" and deeper == command
+
+
 def test_a_finished_run_serves_every_profile_of_the_paper(tmp_path):
     toy.make(tmp_path)
     manifest = tmp_path / "toy/figures/line.toml"
