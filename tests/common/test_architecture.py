@@ -19,13 +19,8 @@ PAPERS = {
 }
 #: who imports none of the others
 APART = {**PAPERS, "tournament": "tournament"}
-COMMON_MAY_IMPORT = {
-    "numpy",
-    "matplotlib",
-    "PIL",
-    "common",
-    *sys.stdlib_module_names,
-}  # PIL: Matplotlib brings it
+#: PIL comes with Matplotlib
+COMMON_MAY_IMPORT = {"numpy", "matplotlib", "PIL", "common", *sys.stdlib_module_names}
 #: what a function of common imports where it is installed
 OPTIONAL = {"tracking.py": {"wandb"}}
 

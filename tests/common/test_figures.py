@@ -254,3 +254,15 @@ def test_seeds_share_a_process_on_a_gpu_and_where_the_manifest_says_together(dev
     runs.append(_planned("c", None, False))
     batches = figures._batches(runs, device)
     assert [[f"{run.name}{run.seed}" for run in batch] for batch in batches] == wanted
+
+
+@pytest.mark.parametrize("profile", ["smoke", "quick"])
+def test_only_smoke_runs_are_compiled_quickly(tmp_path, monkeypatch, profile):
+    toy.make(tmp_path)
+    (tmp_path / "toy/walk.py").write_text("import os\nprint(os.environ.get('TOLD'))\n")
+    monkeypatch.setattr(figures, "quick_settings", lambda: {"TOLD": "quickly"})
+    figure, run = figures.load(tmp_path, "toy", "line", profile), _planned("a", 1, together=False)
+    (figure.output / "runs").mkdir(parents=True)
+    assert figures._start(figure, [run], 1, "cpu").wait(60) == 0
+    told = (figure.output / "runs" / f"{run.spec.address}.log").read_text()
+    assert told == ("quickly\n" if profile == "smoke" else "None\n")
